@@ -10,7 +10,7 @@
 //	set.Section("Listeners")
 //	set.String("listen", &cfg.Listen, "address to serve on")
 //	set.Secret("admin-token", &cfg.AdminToken, "what callers of the admin listener have to present")
-//	command.Flags = set.Flags()
+//	command := &cli.Command{Flags: set.Flags(), CustomHelpTemplate: flags.HelpTemplate}
 //
 // A variable that is set but empty counts as unset, unless the flag is a string or a list: there it is the way to
 // say "none".
@@ -32,7 +32,7 @@ var sharedNames = map[string]bool{
 type Set struct {
 	program string
 	prefix  string
-	section string
+	heading string // waits for the flag that opens its section
 	flags   []cli.Flag
 }
 
@@ -42,7 +42,7 @@ type Set struct {
 func New(program, prefix string) *Set { return &Set{program: program, prefix: prefix} }
 
 // Section puts the flags declared from here on under a title of their own in the help.
-func (s *Set) Section(title string) { s.section = title }
+func (s *Set) Section(title string) { s.heading = title }
 
 // String declares a flag whose text is taken as it is.
 func (s *Set) String(name string, dst *string, usage string) {
@@ -93,10 +93,12 @@ func (s *Set) add(name, usage, kind string, v value) {
 }
 
 func (s *Set) option(name, usage, kind string, v value) option {
-	return option{
-		name: s.prefix + name, variable: s.variable(name), section: s.section,
+	o := option{
+		name: s.prefix + name, variable: s.variable(name), heading: s.heading,
 		usage: usage, kind: kind, value: v, byDefault: v.String(),
 	}
+	s.heading = ""
+	return o
 }
 
 func (s *Set) variable(name string) string {

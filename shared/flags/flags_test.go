@@ -246,12 +246,18 @@ func TestTheHelpIsReadableAndHoldsNoSecret(t *testing.T) {
 	t.Setenv("PROXY_CACHE_TTL", "1h")
 	var out strings.Builder
 	cfg := defaults()
-	if err := app(declare("PROXY", "", &cfg), &out).Run([]string{"proxy", "--help"}); err != nil {
+	set := declare("PROXY", "", &cfg)
+	program := app(set, &out)
+	program.Flags = nil
+	program.Commands = []*cli.Command{{
+		Name: "serve", Usage: "serve requests", Flags: set.Flags(), CustomHelpTemplate: flags.HelpTemplate,
+	}}
+	if err := program.Run([]string{"proxy", "serve", "--help"}); err != nil {
 		t.Fatal(err)
 	}
 	help := out.String()
 	for _, want := range []string{
-		"Listeners", "Everything else", "--cache-ttl time  (default 30s)  $PROXY_CACHE_TTL", "--trust-network  $PROXY_TRUST_NETWORK",
+		"\nListeners\n\n  --listen", "\nEverything else\n\n  --upstream", "--cache-ttl time  (default 30s)  $PROXY_CACHE_TTL", "--trust-network  $PROXY_TRUST_NETWORK",
 		"--max-body size  (default 8MiB)", "--trust-secret-file path  $PROXY_TRUST_SECRET_FILE", "$TRUST_SECRET does",
 	} {
 		if !strings.Contains(help, want) {

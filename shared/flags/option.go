@@ -12,7 +12,6 @@ import (
 var (
 	_ cli.Flag              = (*option)(nil)
 	_ cli.VisibleFlag       = (*option)(nil)
-	_ cli.CategorizableFlag = (*option)(nil)
 	_ cli.DocGenerationFlag = (*option)(nil)
 )
 
@@ -21,7 +20,7 @@ var (
 type option struct {
 	name      string
 	variable  string
-	section   string
+	heading   string // of the section that this option opens, or empty
 	usage     string
 	kind      string // what stands for the value in the help; empty for a flag without a value
 	byDefault string
@@ -49,8 +48,6 @@ func (o *option) IsSet() bool { return o.given }
 
 func (o *option) IsVisible() bool { return true }
 
-func (o *option) GetCategory() string { return o.section }
-
 func (o *option) GetEnvVars() []string { return []string{o.variable} }
 
 func (o *option) TakesValue() bool { return o.kind != "" }
@@ -64,7 +61,10 @@ func (o *option) GetDefaultText() string { return o.byDefault }
 // String is the flag's entry in the help: a line to type from, then what it means.
 func (o *option) String() string {
 	var b strings.Builder
-	b.WriteString("--" + o.name)
+	if o.heading != "" {
+		b.WriteString("\n" + o.heading + "\n\n")
+	}
+	b.WriteString("  --" + o.name)
 	if o.kind != "" {
 		b.WriteString(" " + o.kind)
 	}
@@ -73,13 +73,24 @@ func (o *option) String() string {
 	}
 	b.WriteString("  $" + o.variable)
 	for _, line := range wrap(o.usage, helpWidth) {
-		b.WriteString("\n       " + line)
+		b.WriteString("\n      " + line)
 	}
 	return b.String()
 }
 
+// HelpTemplate is for the CustomHelpTemplate of a command. urfave/cli's own sorts sections and flags by name, so that
+// the help cannot be read as a manual.
+const HelpTemplate = `{{.HelpName}} - {{.Usage}}
+
+Usage: {{template "usageTemplate" .}}
+{{if .Description}}
+{{.Description}}
+{{end}}{{range .VisibleFlags}}{{if ne (index .Names 0) "help"}}
+{{.}}{{end}}{{end}}
+`
+
 // helpWidth leaves the help within 80 columns after its indentation.
-const helpWidth = 72
+const helpWidth = 74
 
 func wrap(text string, width int) []string {
 	var lines []string
