@@ -5,6 +5,15 @@ import (
 	"errors"
 )
 
+// Memory is the tier in process. It may forget anything at any time, never answers with another prefix's value, and never
+// fails. Get returns a copy that the caller owns; Set copies. Safe for concurrent use.
+type Memory interface {
+	Get(prefix []byte) ([]byte, bool)
+	Set(prefix, value []byte)
+	Delete(prefix []byte)
+	Len() int
+}
+
 // Source is the truth about keys: the SQL database that revocations are committed to.
 //
 // Lookup reads a committed state no older than the call (a primary, never a replica). It returns every row of the

@@ -1,0 +1,73 @@
+package auth
+
+import (
+	"context"
+	"time"
+)
+
+// Heard applies a change that the shared cache itself tells of: its entries are already what they should be.
+func (r *Resolver) Heard(c Change) {
+	r.Metrics.changed(c.Verb)
+	switch {
+	case c.Verb == Look:
+		for _, prefix := range c.Prefixes {
+			r.gens.look([]byte(prefix))
+			r.leases.wake(prefix)
+			r.flights.recheck(prefix, r.copyOf([]byte(prefix), r.gens.note([]byte(prefix))) != nil)
+		}
+	case c.Verb == Demote:
+		r.gens.demoteAll()
+	case c.All:
+		r.gens.removeAll()
+	default:
+		for _, prefix := range c.Prefixes {
+			r.gens.remove([]byte(prefix))
+			r.leases.wake(prefix)
+		}
+	}
+}
+
+// Changed applies a change of the truth: what is removed here is evicted from the shared cache too. Until the shared
+// cache has answered, this proxy does not read the prefixes from there.
+func (r *Resolver) Changed(c Change) {
+	if c.Verb == Remove && r.Cache != nil {
+		r.evicts.add(c.Scope)
+	}
+	r.Heard(c)
+}
+
+// Run evicts what the truth changed from the shared cache, again and again until it answers, until ctx ends.
+func (r *Resolver) Run(ctx context.Context) error {
+	if r.Cache == nil {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-r.evicts.added:
+		}
+		for round, more := r.evicts.next(); more; round, more = r.evicts.next() {
+			if err := r.Cache.Evict(ctx, round.scope()); err == nil {
+				r.evicts.done(round)
+			} else if !pause(ctx, evictRetry) {
+				return ctx.Err()
+			}
+		}
+	}
+}
+
+// A tenth of a second: other proxies that hear nothing of the source read the old record until then.
+const evictRetry = 100 * time.Millisecond
+
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}

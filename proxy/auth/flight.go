@@ -1,0 +1,151 @@
+package auth
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// A waiter is held no longer than this from when the first one came, however often the flight has to start again.
+const flightBudget = 500 * time.Millisecond
+
+// purpose is what a flight is for. Those who ask and those who doubt wait for different answers.
+type purpose uint8
+
+const (
+	asked   purpose = iota // any tier may answer
+	doubted                // only the source may
+)
+
+type flightKey struct {
+	prefix  string
+	purpose purpose
+}
+
+// asker answers for flights. *Resolver is the one there is.
+type asker interface {
+	ask(ctx context.Context, key flightKey) answer
+	// overtaken says whether a remove came since the answer's first tier was read. It does not block.
+	overtaken(prefix string, a answer) bool
+}
+
+// flights lets one goroutine per prefix ask the tiers, for everybody who waits for that prefix. No client owns a flight:
+// one that hangs up takes nothing from the others.
+type flights struct {
+	asker  asker
+	base   context.Context
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+
+	mu     sync.Mutex // held for map operations only
+	flying map[flightKey]*flight
+	closed bool
+}
+
+type flight struct {
+	done    chan struct{}
+	answer  answer // written before done is closed, read after
+	recheck bool   // guarded by flights.mu: a look came while flying
+}
+
+// answer is what the tiers said. Without an entry, reason tells why.
+type answer struct {
+	entry   entry
+	reason  Reason
+	removes uint32 // noted before the first tier was read
+	again   bool   // an eviction came between reading and storing: nothing is known
+}
+
+func newFlights(a asker) *flights {
+	base, cancel := context.WithCancel(context.Background())
+	return &flights{asker: a, base: base, cancel: cancel, flying: make(map[flightKey]*flight)}
+}
+
+// join returns the flight for prefix, starting it if there is none.
+func (f *flights) join(prefix []byte, why purpose) *flight {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if fl, ok := f.flying[flightKey{string(prefix), why}]; ok {
+		return fl
+	}
+	return f.startLocked(flightKey{string(prefix), why})
+}
+
+func (f *flights) startLocked(key flightKey) *flight {
+	fl := &flight{done: make(chan struct{})}
+	if f.closed {
+		close(fl.done)
+		return fl
+	}
+	f.flying[key] = fl
+	f.wg.Add(1)
+	go f.fly(key, fl)
+	return fl
+}
+
+// recheck has the copy of prefix confirmed in the background. A flight under way is told to do so after landing,
+// because it may have read before what the look was about.
+func (f *flights) recheck(prefix string, copied bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if fl, ok := f.flying[flightKey{prefix, asked}]; ok {
+		fl.recheck = true
+	} else if copied && len(f.flying) < maxRechecks {
+		f.startLocked(flightKey{prefix, asked})
+	}
+}
+
+// Beyond 64 flights at once, copies wait for their next use to be confirmed: a DEL of a million keys must not become a
+// million goroutines.
+const maxRechecks = 64
+
+// fly asks until no remove overtook the answer, or the budget is spent.
+func (f *flights) fly(key flightKey, fl *flight) {
+	defer f.wg.Done()
+	ctx, cancel := context.WithTimeout(f.base, flightBudget)
+	defer cancel()
+	for {
+		if got := f.asker.ask(ctx, key); f.land(ctx, key, fl, got) {
+			return
+		}
+	}
+}
+
+// land delivers an answer unless a remove overtook it. It leaves the map under the lock that joining takes: whoever
+// joins after a remove either finds no flight, or one that will see the remove here.
+func (f *flights) land(ctx context.Context, key flightKey, fl *flight, got answer) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if got.again || f.asker.overtaken(key.prefix, got) {
+		if ctx.Err() == nil {
+			return false
+		}
+		got = answer{reason: Unavailable}
+	}
+	delete(f.flying, key)
+	fl.answer = got
+	close(fl.done)
+	if fl.recheck && got.entry != nil {
+		f.startLocked(key)
+	}
+	return true
+}
+
+// wait returns the flight's answer, or Unavailable once ctx ends.
+func (fl *flight) wait(ctx context.Context) answer {
+	select {
+	case <-fl.done:
+		return fl.answer
+	case <-ctx.Done():
+		return answer{reason: Unavailable}
+	}
+}
+
+// close cancels every flight and waits for them.
+func (f *flights) close() {
+	f.mu.Lock()
+	f.closed = true
+	f.mu.Unlock()
+	f.cancel()
+	f.wg.Wait()
+}

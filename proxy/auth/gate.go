@@ -1,0 +1,107 @@
+package auth
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+// errOverBudget reports that the source was not asked, to protect it.
+var errOverBudget = errors.New("the source's budget is spent")
+
+// gate bounds what the source is asked: a rate, a number at once, and a pause after failures. Prefixes never seen may
+// use at most half of either, so that a flood of them leaves the other half to keys that exist.
+type gate struct {
+	all, unseen   *rate.Limiter
+	slots, halves chan struct{}
+
+	mu       sync.Mutex
+	failures int       // in a row
+	pause    time.Time // until then nobody asks; then one does
+}
+
+func newGate(perSecond, concurrency int) *gate {
+	half := func(n int) int { return max(1, n/2) }
+	return &gate{
+		all:    rate.NewLimiter(rate.Limit(perSecond), perSecond),
+		unseen: rate.NewLimiter(rate.Limit(half(perSecond)), half(perSecond)),
+		slots:  make(chan struct{}, concurrency),
+		halves: make(chan struct{}, half(concurrency)),
+	}
+}
+
+// After three failures in a row the source is left alone for a second at a time: last known answers are served at once
+// instead of after a time-out each, and a source that returns is not met by everybody.
+const (
+	failuresToPause = 3
+	sourcePause     = time.Second
+)
+
+// enter waits for permission to ask, until ctx ends. The caller calls leave when it has asked, and told with the result.
+func (g *gate) enter(ctx context.Context, seen bool) (leave func(), err error) {
+	if g.paused() {
+		return nil, errOverBudget
+	}
+	if !seen {
+		if err := g.unseen.Wait(ctx); err != nil {
+			return nil, errOverBudget
+		}
+		if !acquire(ctx, g.halves) {
+			return nil, errOverBudget
+		}
+	}
+	leave = func() {
+		<-g.slots
+		if !seen {
+			<-g.halves
+		}
+	}
+	if err := g.all.Wait(ctx); err == nil && acquire(ctx, g.slots) {
+		return leave, nil
+	}
+	if !seen {
+		<-g.halves
+	}
+	return nil, errOverBudget
+}
+
+func acquire(ctx context.Context, slots chan struct{}) bool {
+	select {
+	case slots <- struct{}{}:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// paused says whether to leave the source alone. After a pause the first to call is let through and the pause begins
+// anew for the others, until told says how it went.
+func (g *gate) paused() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.failures < failuresToPause {
+		return false
+	}
+	now := time.Now()
+	if now.Before(g.pause) {
+		return true
+	}
+	g.pause = now.Add(sourcePause)
+	return false
+}
+
+// told counts failures in a row.
+func (g *gate) told(err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if err == nil {
+		g.failures = 0
+		return
+	}
+	if g.failures++; g.failures == failuresToPause {
+		g.pause = time.Now().Add(sourcePause)
+	}
+}

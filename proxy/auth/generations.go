@@ -1,0 +1,46 @@
+package auth
+
+import (
+	"hash/maphash"
+	"sync/atomic"
+)
+
+// 65,536 stripes of two counters cost half a megabyte. Two prefixes that share a stripe void each other's copies,
+// which costs a look-up and never correctness.
+const stripes = 1 << 16
+
+// generations count what was heard from outside. A copy is stored with the counts that were noted before its truth was
+// read; a count that moved since says what the copy is still worth. All methods are safe for concurrent use.
+type generations struct {
+	seed    maphash.Seed
+	looks   [stripes]atomic.Uint32
+	removes [stripes]atomic.Uint32
+	all     atomic.Uint32 // removes of everything
+	demotes atomic.Uint32
+}
+
+// note is what the generations of a prefix were at one moment.
+type note struct {
+	looks, removes, demotes uint32
+}
+
+func newGenerations() *generations { return &generations{seed: maphash.MakeSeed()} }
+
+func (g *generations) stripe(prefix []byte) int {
+	return int(maphash.Bytes(g.seed, prefix) % stripes)
+}
+
+// note reads the counts of prefix. Both kinds of remove only grow, so their sum moves when either does.
+func (g *generations) note(prefix []byte) note {
+	i := g.stripe(prefix)
+	return note{
+		looks:   g.looks[i].Load(),
+		removes: g.removes[i].Load() + g.all.Load(),
+		demotes: g.demotes.Load(),
+	}
+}
+
+func (g *generations) look(prefix []byte)   { g.looks[g.stripe(prefix)].Add(1) }
+func (g *generations) remove(prefix []byte) { g.removes[g.stripe(prefix)].Add(1) }
+func (g *generations) removeAll()           { g.all.Add(1) }
+func (g *generations) demoteAll()           { g.demotes.Add(1) }

@@ -1,0 +1,169 @@
+// Package auth is the proxy's domain: who is calling.
+//
+// A presented key is split into its public prefix, which finds a record through three tiers (memory, the shared cache,
+// the source), and a hash, which is compared with the record every time. The answer is allow, deny or unknown, and the
+// three are never mixed. The package does no I/O: the tiers are contracts, declared here and kept by the adapters below
+// this directory. docs/coherence.md argues why a revoked key is not served late.
+package auth
+
+import (
+	"context"
+	"crypto/sha256"
+	"log/slog"
+	"time"
+
+	"keygate/proxy/apikey"
+)
+
+// Tier is where an answer came from.
+type Tier uint8
+
+// The tiers, nearest first.
+const (
+	TierMemory Tier = iota
+	TierShared
+	TierSource
+)
+
+var tierNames = [...]string{TierMemory: "memory", TierShared: "redis", TierSource: "source"}
+
+// String returns the name that metrics use.
+func (t Tier) String() string { return tierNames[t] }
+
+// Config is what a Resolver needs. Cache is nil where no shared cache is used; all else must be set.
+type Config struct {
+	Format apikey.Format
+	Pepper []byte // for keys stored as HMACSHA256
+
+	Memory   Memory // records
+	Negative Memory // prefixes without a record, apart so that a flood of them evicts no record
+	Cache    Cache
+	Source   Source
+
+	CacheTTL     time.Duration // how long a copy in memory is fresh
+	SharedTTL    time.Duration // how long a record is fresh from when the source was read
+	NegativeTTL  time.Duration
+	StaleIfError time.Duration // how long after the source was read a copy may answer when nobody can be asked; 0: not at all
+
+	SourceRate        int // look-ups a second
+	SourceConcurrency int // look-ups at once
+
+	// HashesMayChange says that the source may give a prefix another hash without telling (a foreign table): a mismatch
+	// asks the source before it denies.
+	HashesMayChange bool
+
+	Logger  *slog.Logger
+	Metrics *Metrics
+}
+
+// Resolver answers whether a key may pass. Safe for concurrent use. Run must be running for evictions to reach the
+// shared cache; Close waits for look-ups in flight.
+type Resolver struct {
+	Config
+	clock   *clock
+	gens    *generations
+	gate    *gate
+	flights *flights
+	evicts  *evictions
+	leases  *leaseWaits
+}
+
+// New returns a Resolver.
+func New(cfg Config) *Resolver {
+	r := &Resolver{
+		Config: cfg,
+		clock:  newClock(),
+		gens:   newGenerations(),
+		gate:   newGate(cfg.SourceRate, cfg.SourceConcurrency),
+		evicts: newEvictions(),
+		leases: newLeaseWaits(),
+	}
+	r.flights = newFlights(r)
+	return r
+}
+
+// Close cancels look-ups in flight and waits for them. Resolve answers Unavailable for what is not in memory from then on.
+func (r *Resolver) Close() { r.flights.close() }
+
+// Resolve decides about a presented key. It answers from memory where it can; else it waits for the other tiers until
+// ctx ends, at most half a second. The decision aliases key.
+func (r *Resolver) Resolve(ctx context.Context, key []byte) Decision {
+	prefix, ok := r.Format.Split(key)
+	if !ok {
+		return r.Metrics.decided(Decision{Reason: Malformed})
+	}
+	p := presented{key: key, sha: sha256.Sum256(key), pepper: r.Pepper}
+	now := time.Now()
+	steady := r.clock.steady(now)
+	n := r.gens.note(prefix)
+
+	e, reason := r.fromMemory(prefix, n, steady)
+	if e == nil && reason != NoSuchKey {
+		got := r.flights.join(prefix, asked).wait(ctx)
+		e, reason = got.entry, got.reason
+	}
+	if e == nil {
+		return r.Metrics.decided(Decision{Reason: reason})
+	}
+	d := decide(e, &p, prefix, now)
+	if d.Reason == WrongSecret && r.mayHaveChanged(e, steady) {
+		if got := r.flights.join(prefix, doubted).wait(ctx); got.entry != nil {
+			d = decide(got.entry, &p, prefix, now)
+		}
+	}
+	return r.Metrics.decided(d)
+}
+
+// fromMemory returns a copy that may answer now, or NoSuchKey, or neither.
+func (r *Resolver) fromMemory(prefix []byte, n note, steady int64) (entry, Reason) {
+	if e := r.copyOf(prefix, n); e != nil {
+		if !fresh(e, n, steady) {
+			r.Metrics.looked(TierMemory, stale)
+			return nil, Unavailable
+		}
+		if steady >= e.refreshAt() {
+			r.flights.join(prefix, asked) // ahead of time: nobody waits for it
+		}
+		r.Metrics.looked(TierMemory, hit)
+		return e, Allowed
+	}
+	if r.isNegative(prefix, n, steady) {
+		r.Metrics.looked(TierMemory, negative)
+		return nil, NoSuchKey
+	}
+	r.Metrics.looked(TierMemory, miss)
+	return nil, Unavailable
+}
+
+func decide(e entry, p *presented, prefix []byte, now time.Time) Decision {
+	reason, org := e.decide(p, now)
+	d := Decision{Reason: reason, LastKnown: e.is(flagLastKnown)}
+	if reason == Allowed {
+		d.Principal = Principal{OrgID: org, Prefix: prefix}
+	}
+	return d
+}
+
+// copyOf returns the copy in memory, or nil if there is none or it was removed since it was stored.
+func (r *Resolver) copyOf(prefix []byte, n note) entry {
+	value, ok := r.Memory.Get(prefix)
+	if !ok || len(value) < entryFixed || value[0] != entryVersion {
+		return nil
+	}
+	if e := entry(value); e.note().removes == n.removes {
+		return e
+	}
+	return nil
+}
+
+// fresh says whether a copy may answer without anybody being asked.
+func fresh(e entry, n note, steady int64) bool {
+	return steady < e.freshUntil() && e.note() == n
+}
+
+// A second between two questions about one prefix keeps a wrong key from becoming a load on the source.
+const mismatchInterval = time.Second
+
+func (r *Resolver) mayHaveChanged(e entry, steady int64) bool {
+	return r.HashesMayChange && steady-e.readAt() >= mismatchInterval.Milliseconds() && !e.is(flagLastKnown)
+}

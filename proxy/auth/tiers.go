@@ -1,0 +1,213 @@
+package auth
+
+import (
+	"context"
+	"crypto/rand"
+	mathrand "math/rand/v2"
+	"time"
+)
+
+// quest is one walk through the tiers for a prefix.
+type quest struct {
+	prefix []byte
+	note   note    // removes noted before the first read; looks before the read or write of the shared cache that counts
+	copied entry   // the copy in memory, perhaps the last known answer; nil if none
+	shared bool    // the shared cache may be read and written for this prefix
+	seen   Reading // the last reading of the shared cache
+}
+
+// ask walks through the tiers once: the shared cache, and unless a fresh record stands there, the source.
+func (r *Resolver) ask(ctx context.Context, key flightKey) answer {
+	q := &quest{prefix: []byte(key.prefix), shared: r.Cache != nil && !r.evicts.pending(key.prefix)}
+	q.note = r.gens.note(q.prefix)
+	q.copied = r.copyOf(q.prefix, q.note)
+	wait := r.leases.register(key.prefix)
+	defer r.leases.forget(key.prefix, wait)
+
+	r.read(ctx, q)
+	if q.evicted() {
+		r.gens.remove(q.prefix)
+		q.note, q.copied = r.gens.note(q.prefix), nil
+	}
+	if q.shared && q.seen.State == Leased {
+		wait.until(ctx, leaseWait)
+		q.note.looks = r.gens.note(q.prefix).looks
+		r.read(ctx, q)
+	}
+	if key.purpose == asked && q.held() && q.seen.Now < q.seen.Record.FreshUntil {
+		r.Metrics.looked(TierShared, hit)
+		return q.answer(r.keep(q, &q.seen.Record, flagShared))
+	}
+	if q.shared {
+		r.Metrics.looked(TierShared, miss)
+	}
+	return r.askSource(ctx, q, key.purpose)
+}
+
+// Who finds another's lease waits for its end this long: a look-up of the source takes a few milliseconds, and a holder
+// that died must cost no more than an unshared look-up.
+const leaseWait = 50 * time.Millisecond
+
+func (q *quest) held() bool { return q.shared && q.seen.State == Held }
+
+// evicted says that the record which the copy was made of has been taken out of the shared cache: a look came, and
+// what it was about is that nothing, or somebody's lease, stands there now. After a doubt, absence proves nothing.
+func (q *quest) evicted() bool {
+	if q.copied == nil || !q.shared || !q.copied.is(flagShared) || q.seen.State != Absent && q.seen.State != Leased {
+		return false
+	}
+	heard := q.copied.note()
+	return heard.looks != q.note.looks && heard.demotes == q.note.demotes
+}
+
+func (q *quest) answer(e entry) answer {
+	return answer{entry: e, reason: Allowed, removes: q.note.removes}
+}
+
+func (q *quest) failed(reason Reason) answer { return answer{reason: reason, removes: q.note.removes} }
+
+// read looks at the shared cache; one that cannot be read is left alone for the rest of the quest.
+func (r *Resolver) read(ctx context.Context, q *quest) {
+	if !q.shared {
+		return
+	}
+	reading, err := r.Cache.Get(ctx, string(q.prefix))
+	if err != nil {
+		r.Metrics.looked(TierShared, failure)
+		q.shared = false
+		return
+	}
+	r.saw(q, reading)
+}
+
+func (r *Resolver) saw(q *quest, reading Reading) {
+	r.clock.heard(reading.Now, time.Now())
+	q.seen = reading
+}
+
+// askSource reads the truth within the source's budget and stores what it says.
+func (r *Resolver) askSource(ctx context.Context, q *quest, why purpose) answer {
+	known := why == asked && (q.copied != nil || q.held())
+	leave, err := r.gate.enter(ctx, known)
+	if err != nil {
+		r.Metrics.looked(TierSource, refused)
+		return r.lastKnown(q)
+	}
+	defer leave()
+	if q.shared && q.seen.State == Absent && !r.lease(ctx, q) {
+		return answer{again: true}
+	}
+	filledAt := q.seen.Now
+	if !q.shared {
+		filledAt = r.clock.shared(time.Now())
+	}
+	r.Metrics.queried()
+	keys, err := r.Source.Lookup(ctx, string(q.prefix))
+	r.gate.told(err)
+	switch {
+	case err != nil:
+		r.Metrics.looked(TierSource, failure)
+		r.Logger.Debug("asking the source", "prefix", string(q.prefix), "error", err)
+		r.release(ctx, q)
+		return r.lastKnown(q)
+	case len(keys) == 0:
+		r.Metrics.looked(TierSource, negative)
+		r.release(ctx, q)
+		r.keepNegative(q)
+		return q.failed(NoSuchKey)
+	case len(keys) > maxKeys:
+		r.Logger.Error("asking the source", "prefix", string(q.prefix), "error", errTooManyKeys)
+		r.release(ctx, q)
+		return q.failed(Unavailable)
+	}
+	r.Metrics.looked(TierSource, hit)
+	readAt := r.clock.shared(time.Now())
+	return r.store(ctx, q, &Record{
+		Fill: rand.Text(), FilledAt: filledAt, ReadAt: readAt, FreshUntil: readAt + r.SharedTTL.Milliseconds(), Keys: keys,
+	})
+}
+
+// lease takes the lease on an absent key. False: somebody filled it meanwhile, so the shared cache is asked again.
+// Another's lease is respected by not storing.
+func (r *Resolver) lease(ctx context.Context, q *quest) bool {
+	reading, err := r.Cache.Lease(ctx, string(q.prefix))
+	if err != nil {
+		q.shared = false
+		return true
+	}
+	r.saw(q, reading)
+	return reading.State != Held
+}
+
+// release takes the value that was seen, a lease of ours or a record without a row, out of the shared cache.
+func (r *Resolver) release(ctx context.Context, q *quest) {
+	if q.replaceable() {
+		// A lease that could not be released ends by itself after two seconds.
+		_, _ = r.Cache.Release(ctx, string(q.prefix), q.seen.Token)
+	}
+}
+
+// replaceable says that what stands in the shared cache may be replaced by us: not another's lease, not a foreign value.
+func (q *quest) replaceable() bool {
+	return q.shared && q.seen.Token != "" && q.seen.State != Leased && q.seen.State != Foreign
+}
+
+// store puts a record into the shared cache and into memory.
+func (r *Resolver) store(ctx context.Context, q *quest, rec *Record) answer {
+	if !q.replaceable() {
+		return q.answer(r.keep(q, rec, 0))
+	}
+	q.note.looks = r.gens.note(q.prefix).looks
+	stored, err := r.Cache.Store(ctx, string(q.prefix), q.seen.Token, *rec)
+	switch {
+	case err != nil:
+		return q.answer(r.keep(q, rec, 0))
+	case !stored:
+		return answer{again: true}
+	}
+	return q.answer(r.keep(q, rec, flagShared))
+}
+
+// keep stores a record in memory and returns the entry.
+func (r *Resolver) keep(q *quest, rec *Record, flags byte) entry {
+	e := newEntry(rec, q.note, r.lifetime(r.clock.toSteady(rec.ReadAt), flags), flags)
+	r.Memory.Set(q.prefix, e)
+	return e
+}
+
+func (r *Resolver) lifetime(readAt int64, flags byte) lifetime {
+	now := r.clock.steady(time.Now())
+	if flags&flagLastKnown != 0 {
+		until := min(now+lastKnownInterval.Milliseconds(), readAt+r.StaleIfError.Milliseconds())
+		return lifetime{freshUntil: until, refreshAt: now + lastKnownInterval.Milliseconds()/2, readAt: readAt}
+	}
+	ttl := r.CacheTTL.Milliseconds()
+	ttl -= mathrand.Int64N(ttl/10 + 1) // so that keys stored together are not refreshed together
+	return lifetime{freshUntil: now + ttl, refreshAt: now + ttl*8/10, readAt: readAt}
+}
+
+// While the source is out of reach, a last known copy answers for a second before the next attempt: an outage must not
+// cost every request a time-out.
+const lastKnownInterval = time.Second
+
+// lastKnown answers from what was known before the source went out of reach, for StaleIfError after it was last read. A
+// copy that a look was heard about, and that could not be confirmed, is not known any more.
+func (r *Resolver) lastKnown(q *quest) answer {
+	now := r.clock.steady(time.Now())
+	inTime := func(readAt int64) bool { return now < readAt+r.StaleIfError.Milliseconds() }
+	switch {
+	case q.held() && inTime(r.clock.toSteady(q.seen.Record.ReadAt)):
+		return q.answer(r.keep(q, &q.seen.Record, flagShared|flagLastKnown))
+	case q.copied != nil && inTime(q.copied.readAt()) && q.copied.note().looks == q.note.looks:
+		flags := q.copied[1] | flagLastKnown
+		q.copied.restamp(q.note, r.lifetime(q.copied.readAt(), flags), flags)
+		r.Memory.Set(q.prefix, q.copied)
+		return q.answer(q.copied)
+	}
+	return q.failed(Unavailable)
+}
+
+// overtaken says whether a remove came since the quest behind a began.
+func (r *Resolver) overtaken(prefix string, a answer) bool {
+	return r.gens.note([]byte(prefix)).removes != a.removes
+}
