@@ -45,6 +45,7 @@ func count(t *testing.T, conn *pgx.Conn, query string) (n int) {
 }
 
 func TestDatabasesAreSeparateAndGoneAfterTheTest(t *testing.T) {
+	t.Parallel()
 	var first, second string
 	t.Run("inner", func(t *testing.T) {
 		first, second = servers.Postgres(t).Database(t), servers.Postgres(t).Database(t)
@@ -62,6 +63,7 @@ func TestDatabasesAreSeparateAndGoneAfterTheTest(t *testing.T) {
 }
 
 func TestPostgresKeepsCommittedRowsThroughStopAndKill(t *testing.T) {
+	t.Parallel()
 	server := servers.StartPostgres(t, "log_connections=on")
 	url := server.Database(t)
 	conn := connect(t, url)
@@ -84,6 +86,7 @@ func TestPostgresKeepsCommittedRowsThroughStopAndKill(t *testing.T) {
 }
 
 func TestPausedPostgresAnswersNothingUntilContinued(t *testing.T) {
+	t.Parallel()
 	server := servers.StartPostgres(t)
 	conn := connect(t, server.URL("postgres"))
 	server.Pause()
@@ -101,6 +104,7 @@ func TestPausedPostgresAnswersNothingUntilContinued(t *testing.T) {
 }
 
 func TestRedisStopsIsKilledAndStartsAgainOnItsPort(t *testing.T) {
+	t.Parallel()
 	server := servers.StartRedis(t)
 	client := redis.NewClient(&redis.Options{Addr: server.Addr(), MaxRetries: -1})
 	defer client.Close()
@@ -120,6 +124,7 @@ func TestRedisStopsIsKilledAndStartsAgainOnItsPort(t *testing.T) {
 }
 
 func TestPausedRedisAnswersNothingUntilContinued(t *testing.T) {
+	t.Parallel()
 	server := servers.StartRedis(t)
 	conn, err := net.Dial("tcp", server.Addr())
 	if err != nil {
@@ -143,6 +148,7 @@ func TestPausedRedisAnswersNothingUntilContinued(t *testing.T) {
 }
 
 func TestSharedRedisIsOneForAllTests(t *testing.T) {
+	t.Parallel()
 	options, err := redis.ParseURL(servers.Redis(t).URL())
 	if err != nil {
 		t.Fatal(err)
@@ -159,6 +165,7 @@ func TestSharedRedisIsOneForAllTests(t *testing.T) {
 
 // The test runs itself as a child that starts servers and is killed: nothing gives that child a chance to clean up.
 func TestServersAndTheirDataDoNotOutliveAKilledTestProcess(t *testing.T) {
+	t.Parallel()
 	if os.Getenv("KEYGATE_TEST_CHILD") != "" {
 		postgres, cache := servers.StartPostgres(t), servers.StartRedis(t)
 		postgres.Pause()
