@@ -79,7 +79,7 @@ func (s *Secrets) Verify(signature []byte, c Claim, now time.Time) error {
 	t, tagged := bytes.CutPrefix(t, []byte("t="))
 	seconds, err := strconv.ParseInt(string(t), 10, 64)
 	var want [sha256.Size]byte
-	if !ok || !tagged || err != nil || len(v1) != hex.EncodedLen(sha256.Size) {
+	if !s.Held() || !ok || !tagged || err != nil || len(v1) != hex.EncodedLen(sha256.Size) {
 		return ErrUntrusted
 	}
 	if _, err := hex.Decode(want[:], v1); err != nil {

@@ -1,0 +1,94 @@
+package header_test
+
+import (
+	"strings"
+	"testing"
+
+	"keygate/proxy/header"
+)
+
+func TestParseRefusesWhatReadersCouldDisagreeAbout(t *testing.T) {
+	f := func(section string, want error) {
+		t.Helper()
+		if _, err := header.Parse(nil, []byte(section)); err != want {
+			t.Errorf("%q: got %v, want %v", section, err, want)
+		}
+	}
+	f("\r\n", nil)
+	f("A: b\r\n\r\n", nil)
+	f("A:\tb \t\r\nc-d_e.f:\r\n\r\n", nil)
+	f("A: \x80\xff\r\n\r\n", nil)
+	f("", header.ErrLineEnd)
+	f("A: b\n\r\n", header.ErrLineEnd)
+	f("A: b\r\n\n", header.ErrLineEnd)
+	f("A: b\r\n", header.ErrLineEnd)
+	f("A: b\r\n c\r\n\r\n", header.ErrFold)
+	f("A: b\r\n\tc: d\r\n\r\n", header.ErrFold)
+	f("A : b\r\n\r\n", header.ErrName)
+	f("A B: b\r\n\r\n", header.ErrName)
+	f(": b\r\n\r\n", header.ErrName)
+	f("A\r\n\r\n", header.ErrName)
+	f("\x00: b\r\n\r\n", header.ErrName)
+	f("Ä: b\r\n\r\n", header.ErrName)
+	f("A: b\rc\r\n\r\n", header.ErrValue)
+	f("A: b\x00c\r\n\r\n", header.ErrValue)
+	f("A: b\x7f\r\n\r\n", header.ErrValue)
+	f(strings.Repeat("A: b\r\n", header.MaxLines)+"\r\n", nil)
+	f(strings.Repeat("A: b\r\n", header.MaxLines+1)+"\r\n", header.ErrTooMany)
+}
+
+func TestCheckFraming(t *testing.T) {
+	f := func(section string, http11 bool, want error) {
+		t.Helper()
+		lines, err := header.Parse(nil, []byte(section+"\r\n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := lines.CheckFraming(http11); err != want {
+			t.Errorf("%q: got %v, want %v", section, err, want)
+		}
+	}
+	const host = "Host: example.com:8080\r\n"
+	f(host, true, nil)
+	f("Host: [::1]:80\r\n", true, nil)
+	f("", false, nil)
+	f("", true, header.ErrHost)
+	f("Host:\r\n", true, header.ErrHost)
+	f(host+host, true, header.ErrHost)
+	f("Host: a, b\r\n", true, header.ErrHost)
+	f("Host: user@a\r\n", true, header.ErrHost)
+	f("Host: a/b\r\n", true, header.ErrHost)
+	f(host+"Content-Length: 0\r\n", true, nil)
+	f(host+"Content-Length: 5\r\nContent-Length: 5\r\n", true, header.ErrFraming)
+	f(host+"Content-Length: 5, 5\r\n", true, header.ErrFraming)
+	f(host+"Content-Length: +5\r\n", true, header.ErrFraming)
+	f(host+"Content-Length: 0x5\r\n", true, header.ErrFraming)
+	f(host+"Content-Length:\r\n", true, header.ErrFraming)
+	f(host+"Content-Length: 9999999999999999999\r\n", true, header.ErrFraming)
+	f(host+"Transfer-Encoding: chunked\r\n", true, nil)
+	f(host+"Transfer-Encoding: Chunked\r\n", true, nil)
+	f(host+"Transfer-Encoding: chunked\r\n", false, header.ErrFraming)
+	f(host+"Transfer-Encoding: gzip, chunked\r\n", true, header.ErrFraming)
+	f(host+"Transfer-Encoding: identity\r\n", true, header.ErrFraming)
+	f(host+"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", true, header.ErrFraming)
+	f(host+"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", true, header.ErrFraming)
+}
+
+func TestFoldSeesNamesAsTheLeastCarefulReaderDoes(t *testing.T) {
+	if got := string(header.Fold(nil, []byte("X_Org.Id*9"))); got != "x-org-id-9" {
+		t.Errorf("got %q", got)
+	}
+}
+
+func BenchmarkParse(b *testing.B) {
+	section := []byte("Host: 127.0.0.1:8080\r\nX-API-Key: zap_live_000000000001_ssssssssssssssssssssssssssssssss3syhjP\r\n" +
+		"Content-Type: application/json\r\nContent-Length: 150\r\nUser-Agent: wrk\r\nAccept: */*\r\n\r\n")
+	var lines header.Lines
+	b.ReportAllocs()
+	for b.Loop() {
+		var err error
+		if lines, err = header.Parse(lines[:0], section); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
