@@ -174,7 +174,7 @@ func (s *PostgresServer) execute(statement string) error {
 	return errors.Join(err, conn.Close(ctx))
 }
 
-// postgresPrograms finds the directory of initdb and postgres: that in PATH, or else the newest that a package installed.
+// postgresPrograms finds the directory of initdb and postgres: that in PATH, or else the newest of the packages.
 func postgresPrograms() (string, error) {
 	if path, err := exec.LookPath("postgres"); err == nil && hasInitdb(filepath.Dir(path)) {
 		return filepath.Dir(path), nil

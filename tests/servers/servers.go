@@ -4,8 +4,9 @@
 // environment variables, or else one of each for this test process. StartPostgres and StartRedis give a test a
 // server of its own, which it may stop, kill, pause and start again.
 //
-// No server outlives the test process, however that ends: beside each of them a small shell holds a pipe from it, and when
-// the pipe closes ends the server and removes its directory. The package keeps no goroutine, so that goleak has nothing to see.
+// No server outlives the test process, however that ends: beside each of them a small shell script, its keeper, holds a
+// pipe from that process, and when the pipe closes ends the server and removes its directory. The package keeps no
+// goroutine, so that goleak has nothing to see.
 package servers
 
 import (

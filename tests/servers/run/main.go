@@ -3,18 +3,12 @@
 //
 //	go run ./tests/servers/run -- go test ./...
 //
-// Without it each test process starts servers of its own, which costs it two seconds.
+// Without it each test process starts servers of its own, which takes it two seconds.
 package main
 
 import (
-	"errors"
 	"fmt"
 	"os"
-	"os/exec"
-	"os/signal"
-	"syscall"
-
-	"keygate/tests/servers"
 )
 
 func main() {
@@ -32,40 +26,4 @@ func main() {
 		code = max(code, 1)
 	}
 	os.Exit(code)
-}
-
-func run(command []string) (code int, err error) {
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
-
-	postgres, err := servers.OpenPostgres()
-	if err != nil {
-		return 1, err
-	}
-	defer func() { err = errors.Join(err, postgres.Close()) }()
-	redis, err := servers.OpenRedis()
-	if err != nil {
-		return 1, err
-	}
-	defer func() { err = errors.Join(err, redis.Close()) }()
-
-	cmd := exec.Command(command[0], command[1:]...)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	cmd.Env = append(os.Environ(),
-		servers.PostgresVariable+"="+postgres.URL("postgres"), servers.RedisVariable+"="+redis.URL())
-	if err := cmd.Start(); err != nil {
-		return 1, err
-	}
-	go func() { // ends with the program
-		for received := range signals {
-			_ = cmd.Process.Signal(received)
-		}
-	}()
-	if err := cmd.Wait(); err != nil && cmd.ProcessState == nil {
-		return 1, err
-	}
-	if code := cmd.ProcessState.ExitCode(); code >= 0 {
-		return code, nil
-	}
-	return 1, fmt.Errorf("%s: %s", command[0], cmd.ProcessState)
 }
