@@ -1,0 +1,119 @@
+package server
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+
+	"github.com/valyala/fasthttp"
+
+	"keygate/proxy/header"
+	"keygate/shared/problem"
+)
+
+// admit refuses requests that two parsers could read differently, that no upstream should see, or whose body is
+// announced as too large. What it refuses as ambiguous closes the connection.
+func (s *Server) admit(x *exchange) (problem.Problem, bool) {
+	head := &x.ctx.Request.Header
+	var err error
+	if x.lines, err = header.Parse(x.lines[:0], rawHeaders(head)); err == nil {
+		err = x.lines.CheckFraming(head.IsHTTP11())
+	}
+	if err != nil {
+		x.broken = true
+		return headerProblem(err), false
+	}
+	x.keepRequestID()
+	switch string(head.Method()) {
+	case fasthttp.MethodConnect, fasthttp.MethodTrace:
+		x.broken = true
+		return problem.Problem{
+			Code: problem.MethodNotAllowed, Detail: "CONNECT and TRACE are not forwarded; every other method is.",
+		}, false
+	}
+	if !originForm(head.Method(), x.target) {
+		x.broken = true
+		return problem.Problem{
+			Code: problem.BadRequest, Detail: "The request target must be a path: name the host in the Host header alone.",
+		}, false
+	}
+	if length := int64(head.ContentLength()); s.MaxBody > 0 && length > s.MaxBody {
+		x.broken = true
+		return tooLarge(s.MaxBody), false
+	}
+	return problem.Problem{}, true
+}
+
+// rawHeaders returns the header section as it came over the wire. Without any line the server keeps nothing of it.
+func rawHeaders(head *fasthttp.RequestHeader) []byte {
+	if raw := head.RawHeaders(); len(raw) > 0 {
+		return raw
+	}
+	return []byte("\r\n")
+}
+
+func originForm(method, target []byte) bool {
+	if len(target) == 1 && target[0] == '*' {
+		return string(method) == fasthttp.MethodOptions
+	}
+	return len(target) > 0 && target[0] == '/'
+}
+
+func headerProblem(err error) problem.Problem {
+	if err == header.ErrTooMany {
+		return problem.Problem{
+			Code: problem.HeadersTooLarge, Detail: fmt.Sprintf("At most %d header lines are accepted.", header.MaxLines),
+		}
+	}
+	return problem.Problem{Code: problem.BadRequest, Detail: "The request was not understood: " + err.Error() + "."}
+}
+
+func tooLarge(limit int64) problem.Problem {
+	return problem.Problem{
+		Code: problem.BodyTooLarge, Detail: fmt.Sprintf("The body may have at most %d bytes.", limit),
+	}
+}
+
+// public are the requests that need no key.
+type public struct {
+	paths     []string
+	preflight bool
+}
+
+// lets compares raw bytes: a target that an upstream might rewrite into another path is never public.
+func (p public) lets(x *exchange) bool {
+	if p.preflight && isPreflight(x) {
+		return true
+	}
+	if len(p.paths) == 0 {
+		return false
+	}
+	path, _, _ := bytes.Cut(x.target, []byte("?"))
+	if rewritable(path) {
+		return false
+	}
+	for _, prefix := range p.paths {
+		if strings.HasPrefix(string(path), prefix) {
+			return true
+		}
+	}
+	return false
+}
+
+func rewritable(path []byte) bool {
+	return bytes.Contains(path, []byte("//")) || bytes.Contains(path, []byte("..")) ||
+		bytes.IndexByte(path, '%') >= 0 || bytes.IndexByte(path, '\\') >= 0
+}
+
+// isPreflight says whether a browser asks what it may ask: such requests never carry credentials.
+func isPreflight(x *exchange) bool {
+	if !x.ctx.IsOptions() {
+		return false
+	}
+	for i := range x.lines {
+		if header.EqualFold(x.lines[i].Name, "access-control-request-method") {
+			return true
+		}
+	}
+	return false
+}

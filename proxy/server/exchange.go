@@ -1,0 +1,108 @@
+package server
+
+import (
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"keygate/proxy/auth"
+	"keygate/proxy/header"
+	"keygate/proxy/identity"
+	"keygate/shared/uuid7"
+)
+
+// exchange is one request while it is served. It belongs to the goroutine of its connection.
+type exchange struct {
+	ctx      *fasthttp.RequestCtx
+	lines    header.Lines
+	target   []byte // path and query as the client sent them
+	header   []byte // the lines for the upstream
+	minted   [36]byte
+	kept     []byte // the client's own request id, if it is worth keeping
+	vouched  identity.Vouch
+	started  time.Time
+	resolved time.Time // when it was known who is calling; zero if that was not asked
+	broken   bool      // where the next request begins is not certain: the connection must close
+}
+
+// exchangePool keeps exchanges with their buffers.
+type exchangePool struct{ pool sync.Pool }
+
+func (p *exchangePool) acquire(ctx *fasthttp.RequestCtx) *exchange {
+	x, ok := p.pool.Get().(*exchange)
+	if !ok {
+		x = &exchange{lines: make(header.Lines, 0, 32), header: make([]byte, 0, 1024)}
+	}
+	x.ctx = ctx
+	x.target = ctx.Request.Header.RequestURI()
+	x.started = time.Now()
+	return x
+}
+
+func (p *exchangePool) release(x *exchange) {
+	clear(x.lines)
+	*x = exchange{lines: x.lines[:0], header: x.header[:0]}
+	p.pool.Put(x)
+}
+
+// requestID is the client's own if it is sane, else one minted for this request. It is for people and logs: clients
+// reuse theirs, so nothing that is stored is named by it.
+func (x *exchange) requestID() []byte {
+	if x.kept != nil {
+		return x.kept
+	}
+	if x.minted[0] == 0 {
+		_, _ = uuid7.Mint(x.started).AppendText(x.minted[:0])
+	}
+	return x.minted[:]
+}
+
+const maxRequestID = 128
+
+func (x *exchange) keepRequestID() {
+	line, err := x.lines.One(header.RequestID)
+	if err != nil || line == nil || len(line.Value) == 0 || len(line.Value) > maxRequestID {
+		return
+	}
+	for _, c := range line.Value {
+		if c < '!' || c > '~' || c == '"' || c == '\\' {
+			return
+		}
+	}
+	x.kept = line.Value
+}
+
+// vouch says what the upstream is told about the request.
+func (x *exchange) vouch(who auth.Principal) *identity.Vouch {
+	v := &x.vouched
+	*v = identity.Vouch{Method: x.ctx.Method(), Target: x.target, Now: x.started}
+	if x.kept == nil {
+		v.RequestID = x.requestID()
+	}
+	if who.OrgID != "" {
+		v.Org, v.KeyPrefix, v.ID = []byte(who.OrgID), who.Prefix, uuid7.Mint(x.started)
+	}
+	return v
+}
+
+// upgrade returns the protocol that the client asks to go on with, or nil.
+func (x *exchange) upgrade() []byte {
+	line, err := x.lines.One(header.Upgrade)
+	if err != nil || line == nil || !x.lines.Named([]byte("upgrade")) {
+		return nil
+	}
+	return line.Value
+}
+
+// tellTiming adds where the time went: finding out who calls, and all of it.
+func (x *exchange) tellTiming(took time.Duration) {
+	millis := func(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
+	timing := fmt.Sprintf("total;dur=%.3f", millis(took))
+	if !x.resolved.IsZero() {
+		timing = fmt.Sprintf("auth;dur=%.3f, %s", millis(x.resolved.Sub(x.started)), timing)
+	}
+	x.ctx.Response.Header.Add("Server-Timing", timing)
+	x.ctx.Response.Header.Set("X-Process-Time", fmt.Sprintf("%.6f", took.Seconds()))
+}

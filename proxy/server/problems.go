@@ -1,0 +1,93 @@
+package server
+
+import (
+	"errors"
+	"log/slog"
+	"net"
+
+	"github.com/valyala/fasthttp"
+
+	"keygate/proxy/auth"
+	"keygate/proxy/forward"
+	"keygate/proxy/identity"
+	"keygate/shared/problem"
+)
+
+func credentialProblem(err error) problem.Problem {
+	if errors.Is(err, identity.ErrAmbiguous) {
+		return problem.Problem{
+			Code: problem.AmbiguousCredentials, Detail: "The request carries more than one API key: send exactly one.",
+		}
+	}
+	return problem.Problem{
+		Code:   problem.MissingAPIKey,
+		Detail: "Send your API key as `Authorization: Bearer <key>` or `X-API-Key: <key>`.",
+	}
+}
+
+// denial tells clients no more than they need: malformed, unknown, wrong, revoked and expired keys look the same.
+func denial(d auth.Decision) problem.Problem {
+	switch {
+	case d.Outcome() == auth.Unknown:
+		return problem.Problem{
+			Code: problem.AuthUnavailable, Detail: "The key cannot be checked at the moment. Try again shortly.",
+		}
+	case d.Reason == auth.Suspended:
+		return problem.Problem{
+			Code: problem.OrganizationSuspended, Detail: "The organization that this key belongs to is suspended.",
+		}
+	}
+	return problem.Problem{Code: problem.InvalidAPIKey, Detail: "The API key is not valid."}
+}
+
+// forwarding is the table from what can go wrong with the upstream to what the client is told.
+var forwarding = []struct {
+	err     error
+	problem problem.Problem
+}{
+	{forward.ErrBusy, problem.Problem{
+		Code: problem.Unavailable, Detail: "Too many requests are waiting for the upstream. Try again shortly."}},
+	{forward.ErrTimeout, problem.Problem{
+		Code: problem.UpstreamTimeout, Detail: "The upstream did not answer in time. It may have carried out the request."}},
+	{forward.ErrBodyTooLarge, problem.Problem{
+		Code: problem.BodyTooLarge, Detail: "The body is larger than this proxy accepts."}},
+	{forward.ErrClientBody, problem.Problem{
+		Code: problem.BadRequest, Detail: "The body ended early or its chunks were malformed."}},
+	{forward.ErrUnreachable, problem.Problem{
+		Code: problem.UpstreamUnreachable, Detail: "The upstream could not be reached, or its answer was not HTTP."}},
+}
+
+func forwardProblem(err error) problem.Problem {
+	for _, row := range forwarding {
+		if errors.Is(err, row.err) {
+			return row.problem
+		}
+	}
+	return problem.Problem{Code: problem.UpstreamUnreachable, Detail: "The upstream did not answer."}
+}
+
+// refuseUnparsed answers requests that the HTTP parser gave up on. The server closes the connection afterwards.
+func (s *Server) refuseUnparsed(ctx *fasthttp.RequestCtx, err error) {
+	p := problem.Problem{Code: problem.BadRequest, Detail: "The request is not valid HTTP/1.1."}
+	var tooSmall *fasthttp.ErrSmallBuffer
+	var timeout net.Error
+	switch {
+	case errors.As(err, &tooSmall):
+		p = problem.Problem{Code: problem.HeadersTooLarge, Detail: "The request line and headers are too large."}
+	case errors.As(err, &timeout) && timeout.Timeout():
+		p = problem.Problem{Code: problem.RequestTimeout, Detail: "The request did not arrive in time."}
+	}
+	x := s.exchanges.acquire(ctx)
+	defer s.exchanges.release(x)
+	x.broken = true
+	s.refuse(x, p)
+	s.finish(x)
+}
+
+// quiet drops what the HTTP server prints about single connections: it may quote a client's bytes, keys among them.
+// What went wrong is counted by code instead.
+type quiet struct{ logger *slog.Logger }
+
+func (q quiet) Printf(string, ...any) {
+	q.logger.Debug("a connection ended with an error")
+}
