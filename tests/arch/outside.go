@@ -16,7 +16,7 @@ type owner struct {
 var owners = []owner{
 	{"github.com/urfave/cli/...",
 		[]string{"proxy", "proxy/config", "proxy/keys", "writer", "writer/config", "migrations/...", "shared/flags",
-			"shared/lifecycle", "deploy/standalone/...", "tests/load"},
+			"shared/lifecycle", "deploy/standalone/...", "tests/load/config", "tests/load"},
 		"read flags into a plain struct in config/ and pass that on"},
 	{"github.com/allegro/bigcache/...", []string{"proxy/auth/memstore"}, "use the contract that memstore fulfils"},
 	{"github.com/redis/go-redis/...", []string{"proxy/auth/redisstore", "proxy/app", "tests/..."},
