@@ -74,9 +74,9 @@ func BenchmarkDecodeLarge(b *testing.B) {
 		few.WriteString("}")
 	}
 	for name, payload := range map[string]string{
-		"members=800000":  `{"_":0` + many.String() + "}",
+		"members=800000":   `{"_":0` + many.String() + "}",
 		"members=31x35000": `{"_":[0` + few.String() + "]}",
-		"numbers=4000000": `{"_":[0` + strings.Repeat(",1", 4_000_000) + "]}",
+		"numbers=4000000":  `{"_":[0` + strings.Repeat(",1", 4_000_000) + "]}",
 	} {
 		body := []byte(`{"type":"t","payload":` + payload + `}`)
 		b.Run(name, func(b *testing.B) {
