@@ -1,0 +1,71 @@
+// Package forward makes one upstream call for a request that fasthttp has read, and fills the answer in.
+//
+// It owns the round trip: a pool of connections, the bytes of the request, and a strict reading of the answer. The types
+// of requests and answers are fasthttp's; its client is not used, because it reads framing leniently, repeats requests
+// that may have been executed, and neither streams both ways nor upgrades.
+package forward
+
+import (
+	"crypto/tls"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// The errors of Forward, to be told apart by errors.Is. With an error, nothing of an answer has reached the client and
+// ctx.Response is the caller's to fill. What goes wrong later can only truncate the answer, and is no error of Forward.
+var (
+	ErrUnreachable   = errors.New("no connection to the upstream, or it broke before the answer") // 502
+	ErrBadResponse   = errors.New("the upstream's answer breaks HTTP/1.1")                        // 502
+	ErrTimeout       = errors.New("the upstream did not answer in time")                          // 504
+	ErrBusy          = errors.New("all connections to the upstream are in use")                   // 503
+	ErrBodyTooLarge  = errors.New("the request body is larger than allowed")                      // 413
+	ErrClientBody    = errors.New("the client's request body broke off")                          // 400
+	ErrClientTimeout = errors.New("the client's request body came too slowly")                    // 408
+)
+
+// Route sends the requests whose target begins with Prefix to URL. The longest prefix wins; routes of the same prefix
+// are balanced like upstreams.
+type Route struct {
+	Prefix string // compared with the raw target, byte by byte
+	URL    string
+}
+
+// Config is what a Forwarder is built from. A URL is http://host[:port], https://host[:port] or unix:/path.
+type Config struct {
+	Upstreams  []string // at least one
+	Routes     []Route
+	Idempotent []string // raw prefixes under which a request may be executed twice
+
+	ConnectTimeout  time.Duration // of dialling, the TLS handshake included; 5 s if 0
+	ResponseTimeout time.Duration // from the end of the request to the end of the answer's head; 30 s if 0
+	IdleTimeout     time.Duration // of a pooled connection, of a body that stalls, and of a tunnel; 60 s if 0
+	MaxConns        int           // per upstream, idle ones included; 4096 if 0
+	MaxBody         int64         // bytes of a request body; no limit if 0
+
+	TLS        *tls.Config // for https; nil verifies against the system's authorities
+	Logger     *slog.Logger
+	Registerer prometheus.Registerer
+}
+
+// Exchange is what Forward is to know of a request beyond what its ctx says.
+type Exchange struct {
+	// Header, unless nil, is sent in place of ctx.Request.Header: complete lines, each with its CR LF, Host among them,
+	// without framing, hop-by-hop and Upgrade lines and without the empty line. It is copied before Forward returns.
+	// If it is nil, ctx.Request.Header is sent with the names as fasthttp normalised them, and is changed by that.
+	Header []byte
+
+	// Target is the path and query to send and to choose the route by. If nil, it is ctx.Request.Header.RequestURI().
+	Target []byte
+
+	// Upgrade is the protocol that the client asks to switch to, "" for none. If the upstream switches, the two
+	// connections are spliced once the handler has returned. It is ignored in a request with a body.
+	Upgrade string
+
+	// Watch, unless nil, is called if the exchange may take long: its request body or its answer is streamed, or it
+	// becomes a tunnel. cut may be called by any goroutine at any time, also too late, and breaks the exchange off on
+	// both sides. stop is called once when the exchange has ended, possibly after Forward returned.
+	Watch func(cut func()) (stop func())
+}
