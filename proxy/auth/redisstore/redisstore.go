@@ -1,0 +1,151 @@
+package redisstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/logging"
+
+	"keygate/proxy/auth"
+)
+
+// ErrCacheDown reports that Redis was not asked, because it did not answer a moment ago.
+var ErrCacheDown = errors.New("the shared cache does not answer")
+
+// Cache is the tier in Redis. Get, Lease, Store, Release, Evict and Invalidate are safe for concurrent use. Run hears and
+// beats; it is called once.
+type Cache struct {
+	cfg     Config
+	client  redis.UniversalClient
+	cluster *redis.ClusterClient // nil unless client is one
+	names   names
+	codec   codec
+	breaker *breaker
+	metrics *Metrics
+	started time.Time
+
+	floor  floor
+	outlet outlet
+	roster roster
+	inbox  inbox
+	acks   chan message // to the goroutine of Run that sends confirmations
+	links  atomic.Int32 // subscriptions that are up
+	wanted atomic.Int32 // subscriptions that should be
+}
+
+var (
+	_ auth.Cache   = (*Cache)(nil)
+	_ auth.Changes = (*Cache)(nil)
+	_ auth.Fleet   = (*Cache)(nil)
+)
+
+// New returns a Cache that has asked nothing yet. Close frees it. The library's own log, which is one per process, is turned
+// off: what is worth saying is said once per change through Logger.
+func New(cfg Config) (*Cache, error) {
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	opts, err := options(cfg.URL)
+	if err != nil {
+		return nil, err
+	}
+	logging.Disable()
+	c := &Cache{
+		cfg:     cfg,
+		client:  redis.NewUniversalClient(opts),
+		names:   newNames(cfg.KeyPrefix, opts.DB),
+		codec:   codec{secrets: cfg.Secrets, maxTTL: cfg.RedisTTL},
+		metrics: cfg.Metrics,
+		started: time.Now(),
+		outlet:  outlet{metrics: cfg.Metrics},
+		roster:  roster{alive: cfg.Alive},
+		acks:    make(chan message, ackQueue),
+	}
+	c.cluster, _ = c.client.(*redis.ClusterClient)
+	c.wanted.Store(1)
+	c.breaker = &breaker{changed: c.breakerChanged}
+	return c, nil
+}
+
+// Close closes the connections. Run must have returned.
+func (c *Cache) Close() error {
+	if err := c.client.Close(); err != nil && !errors.Is(err, redis.ErrClosed) {
+		return fmt.Errorf("closing the connections to Redis: %w", err)
+	}
+	return nil
+}
+
+// Healthy says whether Redis answered the last look-ups.
+func (c *Cache) Healthy() bool { return c.breaker.healthy() }
+
+// Subscribed says whether evictions are heard at present.
+func (c *Cache) Subscribed() bool { return c.links.Load() == c.wanted.Load() }
+
+func (c *Cache) breakerChanged(open bool) {
+	if open {
+		c.metrics.breaker.Set(1)
+		c.cfg.Logger.Warn("Redis does not answer; look-ups go on without it")
+		return
+	}
+	c.metrics.breaker.Set(0)
+	c.cfg.Logger.Info("Redis answers again")
+}
+
+// ask is a round trip that a request waits for.
+func (c *Cache) ask(ctx context.Context, command string, do func(context.Context) error) error {
+	if !c.breaker.allow(time.Now()) {
+		c.metrics.trips.WithLabelValues(command, outcomeSkipped).Inc()
+		return ErrCacheDown
+	}
+	outcome, err := c.trip(ctx, c.cfg.Timeout, command, do)
+	if outcome != outcomeCancelled {
+		c.breaker.report(outcome == outcomeOK || outcome == outcomeRefused, time.Now())
+	}
+	return err
+}
+
+// tell is a round trip that no request waits for. It neither heeds the breaker nor tells it: an operator's DEL is worth a
+// try, and a Redis that takes 200 ms is alive for heartbeats but not for look-ups.
+func (c *Cache) tell(ctx context.Context, command string, do func(context.Context) error) error {
+	_, err := c.trip(ctx, slowTimeout, command, do)
+	return err
+}
+
+func (c *Cache) trip(
+	ctx context.Context, limit time.Duration, command string, do func(context.Context) error,
+) (outcome string, err error) {
+	limited, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	began := time.Now()
+	err = do(limited)
+	outcome = outcomeOf(ctx, err)
+	c.metrics.trips.WithLabelValues(command, outcome).Inc()
+	c.metrics.seconds.WithLabelValues(command).Observe(time.Since(began).Seconds())
+	if err != nil {
+		return outcome, fmt.Errorf("asking Redis to %s: %w", command, err)
+	}
+	return outcome, nil
+}
+
+// outcomeOf says how a round trip ended. An error that Redis itself answered with (out of memory, read-only, loading) is
+// not silence: it comes at once, and other commands may go on.
+func outcomeOf(ctx context.Context, err error) string {
+	var answer redis.Error
+	var network net.Error
+	switch {
+	case err == nil:
+		return outcomeOK
+	case errors.As(err, &answer):
+		return outcomeRefused
+	case ctx.Err() != nil:
+		return outcomeCancelled
+	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &network) && network.Timeout():
+		return outcomeTimeout
+	}
+	return outcomeUnreachable
+}
