@@ -1,0 +1,1 @@
+drop table keygate_changes;
