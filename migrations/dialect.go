@@ -12,6 +12,7 @@ import (
 // handle is a database or a transaction.
 type handle interface {
 	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
 
@@ -61,17 +62,30 @@ func checkTables(ctx context.Context, db handle, dialect database.Dialect, m Mig
 // The key of an advisory lock is any number that no other program uses: "keygate" in ASCII.
 const lockKey = 0x6b657967617465
 
-// lock excludes other runs until the transaction ends, and makes the version table. A SQLite transaction holds the
-// write lock from its beginning.
-func lock(ctx context.Context, tx handle, dialect database.Dialect, chain Chain) error {
-	columns := "(version integer primary key, name text not null, applied_at timestamp not null default current_timestamp)"
-	if dialect == database.Postgres {
-		columns = "(version integer primary key, name text not null, applied_at timestamptz not null default now())"
-		if _, err := tx.ExecContext(ctx, "select pg_advisory_xact_lock($1)", lockKey); err != nil {
-			return fmt.Errorf("waiting for other migrations: %w", err)
-		}
+// beginAlone begins a transaction that keeps other runs out until it ends. One of SQLite holds the write lock from its
+// beginning; one of PostgreSQL must see what was committed while it waited, so it is never repeatable read.
+func beginAlone(ctx context.Context, db *database.DB) (*sql.Tx, error) {
+	if db.Dialect == database.SQLite {
+		return db.BeginTx(ctx, nil)
 	}
-	if _, err := tx.ExecContext(ctx, "create table if not exists "+chain.versionTable()+" "+columns); err != nil {
+	tx, err := db.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelReadCommitted})
+	if err != nil {
+		return nil, err
+	}
+	if _, err := tx.ExecContext(ctx, "select pg_advisory_xact_lock($1)", lockKey); err != nil {
+		return nil, errors.Join(fmt.Errorf("waiting for other migrations: %w", err), tx.Rollback())
+	}
+	return tx, nil
+}
+
+func makeVersionTable(ctx context.Context, tx handle, dialect database.Dialect, chain Chain) error {
+	timestamp := "timestamp" // the driver reads columns of this type as times
+	if dialect == database.Postgres {
+		timestamp = "timestamptz"
+	}
+	create := fmt.Sprintf("create table if not exists %s (version integer primary key, name text not null, "+
+		"applied_at %s not null default current_timestamp)", chain.versionTable(), timestamp)
+	if _, err := tx.ExecContext(ctx, create); err != nil {
 		return fmt.Errorf("creating the version table: %w", err)
 	}
 	return nil

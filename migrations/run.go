@@ -33,7 +33,7 @@ func Up(ctx context.Context, db *database.DB, chains ...Chain) ([]Migration, err
 func Down(ctx context.Context, db *database.DB, chains ...Chain) ([]Migration, error) {
 	var done []Migration
 	for _, chain := range slices.Backward(chains) {
-		states, err := statusOf(ctx, db, chain)
+		states, err := statusOf(ctx, db, db.Dialect, chain)
 		if err != nil {
 			return done, err
 		}
@@ -56,11 +56,17 @@ func Down(ctx context.Context, db *database.DB, chains ...Chain) ([]Migration, e
 	return done, nil
 }
 
-// pending lists what Up has to apply, after proving that it may.
+// pending lists what Up has to apply, after proving that it may. It holds the lock, because between two looks another
+// run could create a table that would then seem to be somebody else's.
 func pending(ctx context.Context, db *database.DB, chains []Chain) ([]Migration, error) {
+	tx, err := beginAlone(ctx, db)
+	if err != nil {
+		return nil, err
+	}
+	defer tx.Rollback()
 	var plan []Migration
 	for _, chain := range chains {
-		states, err := statusOf(ctx, db, chain)
+		states, err := statusOf(ctx, tx, db.Dialect, chain)
 		if err != nil {
 			return nil, err
 		}
@@ -74,12 +80,12 @@ func pending(ctx context.Context, db *database.DB, chains []Chain) ([]Migration,
 		}
 	}
 	if slices.Contains(chains, Auth) && !slices.Contains(chains, Changelog) {
-		if err := Check(ctx, db, Changelog); err != nil {
+		if err := check(ctx, tx, db.Dialect, Changelog); err != nil {
 			return nil, fmt.Errorf("%w: %w", ErrNeeds, err)
 		}
 	}
 	for _, m := range plan {
-		if err := checkTables(ctx, db, db.Dialect, m); err != nil {
+		if err := checkTables(ctx, tx, db.Dialect, m); err != nil {
 			return nil, err
 		}
 	}
@@ -88,12 +94,12 @@ func pending(ctx context.Context, db *database.DB, chains []Chain) ([]Migration,
 
 // step takes a migration up or down in a transaction that excludes all other runs. False: another run was faster.
 func step(ctx context.Context, db *database.DB, m Migration, up bool) (bool, error) {
-	tx, err := db.BeginTx(ctx, nil)
+	tx, err := beginAlone(ctx, db)
 	if err != nil {
 		return false, err
 	}
 	defer tx.Rollback()
-	if err := lock(ctx, tx, db.Dialect, m.Chain); err != nil {
+	if err := makeVersionTable(ctx, tx, db.Dialect, m.Chain); err != nil {
 		return false, err
 	}
 	var applied bool

@@ -28,7 +28,7 @@ type State struct {
 func Status(ctx context.Context, db *database.DB, chains ...Chain) ([]State, error) {
 	var all []State
 	for _, chain := range chains {
-		states, err := statusOf(ctx, db, chain)
+		states, err := statusOf(ctx, db, db.Dialect, chain)
 		if err != nil {
 			return nil, err
 		}
@@ -40,7 +40,16 @@ func Status(ctx context.Context, db *database.DB, chains ...Chain) ([]State, err
 // Check returns ErrPending or ErrNewer unless the chains are exactly as far as this program knows them. Programs check
 // before they serve, and none but `migrate up` migrates.
 func Check(ctx context.Context, db *database.DB, chains ...Chain) error {
-	states, err := Status(ctx, db, chains...)
+	for _, chain := range chains {
+		if err := check(ctx, db, db.Dialect, chain); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func check(ctx context.Context, db handle, dialect database.Dialect, chain Chain) error {
+	states, err := statusOf(ctx, db, dialect, chain)
 	if err != nil {
 		return err
 	}
@@ -49,7 +58,7 @@ func Check(ctx context.Context, db *database.DB, chains ...Chain) error {
 		case state.Unknown:
 			return newer(state.Migration)
 		case state.AppliedAt.IsZero():
-			return fmt.Errorf("%w: %s is pending; run `%s`", ErrPending, state.Migration, state.Chain.command())
+			return fmt.Errorf("%w: %s is pending; run `%s`", ErrPending, state.Migration, chain.command())
 		}
 	}
 	return nil
@@ -64,8 +73,8 @@ func (m Migration) String() string {
 	return fmt.Sprintf("migration %s/%04d_%s", m.Chain, m.Version, m.Name)
 }
 
-func statusOf(ctx context.Context, db *database.DB, chain Chain) ([]State, error) {
-	known, err := load(files, chain, db.Dialect)
+func statusOf(ctx context.Context, db handle, dialect database.Dialect, chain Chain) ([]State, error) {
+	known, err := load(files, chain, dialect)
 	if err != nil {
 		return nil, err
 	}
@@ -74,7 +83,7 @@ func statusOf(ctx context.Context, db *database.DB, chain Chain) ([]State, error
 		states[i].Migration = m
 	}
 	table := chain.versionTable()
-	if found, err := hasTable(ctx, db, db.Dialect, table); err != nil || !found {
+	if found, err := hasTable(ctx, db, dialect, table); err != nil || !found {
 		return states, err
 	}
 	rows, err := db.QueryContext(ctx, "select version, name, applied_at from "+table+" order by version")
