@@ -21,8 +21,11 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	// The pool's cleaner looks every ten seconds whether its server has stopped.
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"))
+	goleak.VerifyTestMain(m,
+		// looks only every ten seconds whether its server has stopped
+		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"),
+		// keeps the Date of all servers for as long as the process lives
+		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"))
 }
 
 const token = "an admin token of the tests"
