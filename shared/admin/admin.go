@@ -19,6 +19,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"keygate/shared/build"
+	"keygate/shared/listen"
 )
 
 const (
@@ -88,7 +89,7 @@ func New(config Config) *Server {
 
 // Listen binds the address, so that Addr is known and a bad one is an error before anything else starts.
 func (s *Server) Listen() error {
-	ln, err := listen(s.config.Listen)
+	ln, err := listen.Open(s.config.Listen)
 	if err != nil {
 		return fmt.Errorf("opening the admin listener: %w", err)
 	}

@@ -80,6 +80,12 @@ func foreignSite(header *fasthttp.RequestHeader) bool {
 	return site != "" && site != "same-origin" && site != "none" && !navigates
 }
 
+// isLocal says whether only this machine can reach a listener: a name such as localhost is judged by what it stood for.
+func isLocal(addr net.Addr) bool {
+	tcp, ok := addr.(*net.TCPAddr)
+	return !ok || tcp.IP.IsLoopback()
+}
+
 func isLoopbackHost(hostport string) bool {
 	host := hostport
 	if name, _, err := net.SplitHostPort(hostport); err == nil {

@@ -1,7 +1,7 @@
 package admin
 
 import (
-	"net"
+	"errors"
 	"net/url"
 	"runtime/debug"
 	"slices"
@@ -10,6 +10,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"keygate/shared/problem"
+	"keygate/shared/serving"
 )
 
 // route is what one path, or all paths below one, offers.
@@ -135,16 +136,13 @@ func (s *Server) survive(ctx *fasthttp.RequestCtx) {
 // refuseMalformed answers what fasthttp could not read as a request. It quotes nothing of it.
 func refuseMalformed(ctx *fasthttp.RequestCtx, err error) {
 	p := problem.Problem{Code: problem.BadRequest, Detail: "This is no HTTP/1.1 request that can be understood."}
-	switch e := err.(type) {
-	case *fasthttp.ErrSmallBuffer:
-		p = problem.Problem{Code: problem.HeadersTooLarge, Detail: "The admin listener takes 8 KiB of headers."}
-	case net.Error:
-		if e.Timeout() {
-			p = problem.Problem{Code: problem.RequestTimeout, Detail: "The request did not arrive within ten seconds."}
-		}
-	}
-	if err == fasthttp.ErrBodyTooLarge {
+	switch {
+	case errors.Is(err, fasthttp.ErrBodyTooLarge):
 		p = problem.Problem{Code: problem.BodyTooLarge, Detail: "The admin listener takes bodies of 4 MiB."}
+	case serving.IsHeaderTooLarge(err):
+		p = problem.Problem{Code: problem.HeadersTooLarge, Detail: "The admin listener takes 8 KiB of headers."}
+	case serving.IsTimeout(err):
+		p = problem.Problem{Code: problem.RequestTimeout, Detail: "The request did not arrive within ten seconds."}
 	}
 	p.Write(&ctx.Response)
 	ctx.SetConnectionClose()
