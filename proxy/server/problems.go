@@ -2,8 +2,6 @@ package server
 
 import (
 	"errors"
-	"log/slog"
-	"net"
 
 	"github.com/valyala/fasthttp"
 
@@ -11,6 +9,7 @@ import (
 	"keygate/proxy/forward"
 	"keygate/proxy/identity"
 	"keygate/shared/problem"
+	"keygate/shared/serving"
 )
 
 func credentialProblem(err error) problem.Problem {
@@ -53,8 +52,12 @@ var forwarding = []struct {
 		Code: problem.BodyTooLarge, Detail: "The body is larger than this proxy accepts."}},
 	{forward.ErrClientBody, problem.Problem{
 		Code: problem.BadRequest, Detail: "The body ended early or its chunks were malformed."}},
+	{forward.ErrClientTimeout, problem.Problem{
+		Code: problem.RequestTimeout, Detail: "The body did not arrive in time."}},
+	{forward.ErrBadResponse, problem.Problem{
+		Code: problem.UpstreamUnreachable, Detail: "The upstream's answer was not understood."}},
 	{forward.ErrUnreachable, problem.Problem{
-		Code: problem.UpstreamUnreachable, Detail: "The upstream could not be reached, or its answer was not HTTP."}},
+		Code: problem.UpstreamUnreachable, Detail: "The upstream could not be reached."}},
 }
 
 func forwardProblem(err error) problem.Problem {
@@ -69,12 +72,10 @@ func forwardProblem(err error) problem.Problem {
 // refuseUnparsed answers requests that the HTTP parser gave up on. The server closes the connection afterwards.
 func (s *Server) refuseUnparsed(ctx *fasthttp.RequestCtx, err error) {
 	p := problem.Problem{Code: problem.BadRequest, Detail: "The request is not valid HTTP/1.1."}
-	var tooSmall *fasthttp.ErrSmallBuffer
-	var timeout net.Error
 	switch {
-	case errors.As(err, &tooSmall):
+	case serving.IsHeaderTooLarge(err):
 		p = problem.Problem{Code: problem.HeadersTooLarge, Detail: "The request line and headers are too large."}
-	case errors.As(err, &timeout) && timeout.Timeout():
+	case serving.IsTimeout(err):
 		p = problem.Problem{Code: problem.RequestTimeout, Detail: "The request did not arrive in time."}
 	}
 	x := s.exchanges.acquire(ctx)
@@ -82,12 +83,4 @@ func (s *Server) refuseUnparsed(ctx *fasthttp.RequestCtx, err error) {
 	x.broken = true
 	s.refuse(x, p)
 	s.finish(x)
-}
-
-// quiet drops what the HTTP server prints about single connections: it may quote a client's bytes, keys among them.
-// What went wrong is counted by code instead.
-type quiet struct{ logger *slog.Logger }
-
-func (q quiet) Printf(string, ...any) {
-	q.logger.Debug("a connection ended with an error")
 }

@@ -1,0 +1,149 @@
+package auth
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// script is an asker whose answers are handed out by the test.
+type script struct {
+	asked   chan flightKey
+	answers chan answer
+	removes uint32 // owned by the test while no flight lands
+}
+
+func newScript() *script { return &script{asked: make(chan flightKey), answers: make(chan answer)} }
+
+func (s *script) ask(ctx context.Context, key flightKey) answer {
+	select {
+	case s.asked <- key:
+	case <-ctx.Done():
+		return answer{again: true}
+	}
+	select {
+	case a := <-s.answers:
+		return a
+	case <-ctx.Done():
+		return answer{again: true}
+	}
+}
+
+func (s *script) overtaken(_ string, a answer) bool { return a.removes != s.removes }
+
+func anEntry() entry { return newEntry(&Record{Fill: "f", Keys: []Key{good()}}, note{}, lifetime{}, 0) }
+
+func TestEverybodyWaitsForOneFlight(t *testing.T) {
+	s := newScript()
+	f := newFlights(s)
+	defer f.close()
+	var waiters sync.WaitGroup
+	for range 100 {
+		fl := f.join([]byte("p"), asked)
+		waiters.Go(func() {
+			if got := fl.wait(t.Context()); got.entry == nil {
+				t.Error("a waiter got no answer")
+			}
+		})
+	}
+	<-s.asked
+	s.answers <- answer{entry: anEntry()}
+	waiters.Wait()
+}
+
+func TestAFlightOvertakenByARemoveAsksAgain(t *testing.T) {
+	s := newScript()
+	f := newFlights(s)
+	defer f.close()
+	fl := f.join([]byte("p"), asked)
+	<-s.asked
+	s.removes++ // the truth changes after the flight has read
+	joined := f.join([]byte("p"), asked)
+	s.answers <- answer{entry: anEntry(), removes: 0}
+	<-s.asked
+	s.answers <- answer{reason: NoSuchKey, removes: 1}
+	for _, fl := range []*flight{fl, joined} {
+		if got := fl.wait(t.Context()); got.entry != nil || got.reason != NoSuchKey {
+			t.Errorf("got %+v: the answer is older than the remove", got)
+		}
+	}
+}
+
+func TestWaitersAreLetGoAfterHalfASecond(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newScript()
+		f := newFlights(s)
+		defer f.close()
+		start := time.Now()
+		fl := f.join([]byte("p"), asked)
+		<-s.asked
+		if got := fl.wait(t.Context()); got.entry != nil || got.reason != Unavailable || time.Since(start) != flightBudget {
+			t.Errorf("got %+v after %v", got, time.Since(start))
+		}
+	})
+}
+
+func TestAClientThatGoesTakesNothingFromTheOthers(t *testing.T) {
+	s := newScript()
+	f := newFlights(s)
+	defer f.close()
+	gone, cancel := context.WithCancel(t.Context())
+	first, second := f.join([]byte("p"), asked), f.join([]byte("p"), asked)
+	<-s.asked
+	cancel()
+	if got := first.wait(gone); got.reason != Unavailable {
+		t.Errorf("got %+v", got)
+	}
+	s.answers <- answer{entry: anEntry()}
+	if got := second.wait(t.Context()); got.entry == nil {
+		t.Errorf("got %+v", got)
+	}
+}
+
+func TestALookDuringAFlightIsConfirmedAfterIt(t *testing.T) {
+	s := newScript()
+	f := newFlights(s)
+	defer f.close()
+	fl := f.join([]byte("p"), asked)
+	<-s.asked
+	f.recheck("p", false)
+	s.answers <- answer{entry: anEntry()}
+	fl.wait(t.Context())
+	<-s.asked // by itself
+	s.answers <- answer{entry: anEntry()}
+}
+
+func TestANegativeAnswerIsNotRechecked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newScript()
+		f := newFlights(s)
+		fl := f.join([]byte("p"), asked)
+		<-s.asked
+		f.recheck("p", false) // the lease that this very flight took is heard as a look
+		s.answers <- answer{reason: NoSuchKey}
+		fl.wait(t.Context())
+		synctest.Wait()
+		select {
+		case <-s.asked:
+			t.Error("asked again")
+		default:
+		}
+		f.close()
+	})
+}
+
+func TestCloseWaitsForFlightsAndRefusesNewOnes(t *testing.T) {
+	s := newScript()
+	f := newFlights(s)
+	fl := f.join([]byte("p"), asked)
+	<-s.asked
+	f.close()
+	if got := fl.wait(t.Context()); got.reason != Unavailable {
+		t.Errorf("got %+v", got)
+	}
+	if got := f.join([]byte("p"), asked).wait(t.Context()); got.entry != nil || got.reason != Unavailable {
+		t.Errorf("got %+v", got)
+	}
+}

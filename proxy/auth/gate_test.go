@@ -1,0 +1,124 @@
+package auth
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// enters counts how often the gate lets through within d.
+func enters(t *testing.T, g *gate, seen bool, d time.Duration) (n int) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), d)
+	defer cancel()
+	for {
+		leave, err := g.enter(ctx, seen)
+		if err != nil {
+			return n
+		}
+		leave()
+		n++
+	}
+}
+
+func TestPrefixesNeverSeenGetHalfTheRate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGate(100, 4)
+		if n := enters(t, g, false, 10*time.Second); n < 500 || n > 50+500 {
+			t.Errorf("%d look-ups of unseen prefixes in 10 s", n)
+		}
+		if n := enters(t, g, true, 10*time.Second); n < 1000 || n > 100+1000 {
+			t.Errorf("%d look-ups of seen prefixes in 10 s", n)
+		}
+	})
+}
+
+func TestPrefixesNeverSeenLeaveHalfTheSlots(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGate(1000, 4)
+		var leaves []func()
+		for range 2 {
+			leave, err := g.enter(t.Context(), false)
+			if err != nil {
+				t.Fatal(err)
+			}
+			leaves = append(leaves, leave)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := g.enter(ctx, false); !errors.Is(err, errOverBudget) {
+			t.Errorf("a third unseen prefix: %v", err)
+		}
+		for range 2 {
+			leave, err := g.enter(t.Context(), true)
+			if err != nil {
+				t.Fatalf("a seen prefix: %v", err)
+			}
+			leaves = append(leaves, leave)
+		}
+		for _, leave := range leaves {
+			leave()
+		}
+		if len(g.slots) != 0 || len(g.halves) != 0 {
+			t.Errorf("%d and %d slots are still taken", len(g.slots), len(g.halves))
+		}
+	})
+}
+
+func TestTheSourceIsLeftAloneAfterFailuresAndTriedByOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGate(1000, 4)
+		for range failuresToPause {
+			g.told(errors.New("out of reach"))
+		}
+		if n := enters(t, g, true, 100*time.Millisecond); n != 0 {
+			t.Errorf("%d look-ups during the pause", n)
+		}
+		<-time.After(sourcePause)
+		if n := enters(t, g, true, 100*time.Millisecond); n != 1 {
+			t.Errorf("%d look-ups after the pause, before anybody knows how the first went", n)
+		}
+		g.told(nil)
+		if n := enters(t, g, true, 100*time.Millisecond); n < 100 {
+			t.Errorf("%d look-ups after the source is back", n)
+		}
+	})
+}
+
+func TestEvictionsAskedForAgainMeanwhileAreNotDone(t *testing.T) {
+	e := newEvictions()
+	e.add(Scope{Prefixes: []string{"a", "b"}})
+	round, more := e.next()
+	if !more || len(round.scope().Prefixes) != 2 || round.scope().All {
+		t.Fatalf("got %+v, %v", round, more)
+	}
+	e.add(Scope{Prefixes: []string{"a"}})
+	e.done(round)
+	if !e.pending("a") || e.pending("b") {
+		t.Errorf("a is pending: %v, b is: %v", e.pending("a"), e.pending("b"))
+	}
+	e.add(Scope{All: true})
+	round, _ = e.next()
+	if !round.scope().All || !e.pending("c") {
+		t.Errorf("got %+v", round.scope())
+	}
+	e.done(round)
+	if _, more := e.next(); more || e.pending("a") {
+		t.Error("something is left")
+	}
+}
+
+func TestTooManyEvictionsBecomeAll(t *testing.T) {
+	e := newEvictions()
+	e.add(Scope{Prefixes: []string{"a"}})
+	e.add(Scope{Prefixes: make([]string, maxEvictions)})
+	if round, more := e.next(); !more || !round.scope().All || len(round.prefixes) != 0 {
+		t.Errorf("got %d prefixes", len(round.prefixes))
+	}
+}

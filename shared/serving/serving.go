@@ -1,0 +1,117 @@
+// Package serving runs a fasthttp server from its listener to its drain, with the settings that both programs need.
+package serving
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync/atomic"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"keygate/shared/listen"
+)
+
+// Config says what to serve. All fields must be set, but DrainDelay.
+type Config struct {
+	Listen  string // host:port or unix:PATH
+	Handler fasthttp.RequestHandler
+	// Refuse answers what the HTTP parser gave up on; the connection is closed afterwards.
+	Refuse func(ctx *fasthttp.RequestCtx, err error)
+
+	MaxHeader   int           // bytes of the request line and header section
+	ReadTimeout time.Duration // of a header, and of what is read of a body before the handler runs
+	IdleTimeout time.Duration // between two requests
+	DrainDelay  time.Duration // how long to go on serving after the stop was asked for
+	Logger      *slog.Logger
+}
+
+// Server serves one listener.
+type Server struct {
+	config   Config
+	http     *fasthttp.Server
+	listener net.Listener
+	draining atomic.Bool
+}
+
+// Bodies up to 64 KiB may be read before the handler runs; of longer ones it gets a stream.
+const bufferedBody = 64 << 10
+
+// New returns a Server that does not listen yet.
+func New(config Config) *Server {
+	s := &Server{config: config}
+	s.http = &fasthttp.Server{
+		Handler:      s.serve,
+		ErrorHandler: config.Refuse,
+		Logger:       quiet{config.Logger},
+
+		ReadBufferSize: config.MaxHeader,
+		ReadTimeout:    config.ReadTimeout,
+		IdleTimeout:    config.IdleTimeout,
+
+		StreamRequestBody:            true,
+		MaxRequestBodySize:           bufferedBody,
+		DisablePreParseMultipartForm: true,
+		NoDefaultServerHeader:        true,
+		NoDefaultContentType:         true,
+		NoDefaultDate:                true,
+		SecureErrorLogMessage:        true,
+		CloseOnShutdown:              true,
+	}
+	return s
+}
+
+// Listen opens the listener, so that errors are known before anything is served.
+func (s *Server) Listen() (err error) {
+	s.listener, err = listen.Open(s.config.Listen)
+	return err
+}
+
+// Addr is where the server listens, once it does.
+func (s *Server) Addr() net.Addr { return s.listener.Addr() }
+
+// Close closes the listener of a server that is not going to run.
+func (s *Server) Close() error { return s.listener.Close() }
+
+// Run serves until ctx ends. Then it goes on for DrainDelay while asking clients to close, closes the listener, and
+// returns when what was accepted has been answered.
+func (s *Server) Run(ctx context.Context) error {
+	served := make(chan error, 1)
+	go func() { served <- s.http.Serve(s.listener) }()
+	select {
+	case err := <-served:
+		return fmt.Errorf("serving %s: %w", s.config.Listen, err)
+	case <-ctx.Done():
+	}
+	s.draining.Store(true)
+	time.Sleep(s.config.DrainDelay)
+	return errors.Join(s.http.Shutdown(), <-served)
+}
+
+func (s *Server) serve(ctx *fasthttp.RequestCtx) {
+	s.config.Handler(ctx)
+	if s.draining.Load() {
+		ctx.SetConnectionClose()
+	}
+}
+
+// quiet drops what the HTTP server prints about single connections: it may quote a client's bytes, keys among them.
+// What went wrong is counted by code instead.
+type quiet struct{ logger *slog.Logger }
+
+func (q quiet) Printf(string, ...any) { q.logger.Debug("a connection ended with an error") }
+
+// IsTimeout says whether a request did not arrive in time.
+func IsTimeout(err error) bool {
+	timeout, ok := errors.AsType[net.Error](err)
+	return ok && timeout.Timeout()
+}
+
+// IsHeaderTooLarge says whether a request line and header section were larger than Config.MaxHeader.
+func IsHeaderTooLarge(err error) bool {
+	_, ok := errors.AsType[*fasthttp.ErrSmallBuffer](err)
+	return ok
+}
