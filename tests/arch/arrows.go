@@ -22,6 +22,7 @@ var arrows = []arrow{
 
 	{from: "proxy", may: []string{"proxy/...", "shared/...", "migrations/..."}},
 	{from: "proxy/app", may: []string{"proxy/...", "shared/...", "migrations/..."}},
+	{from: "proxy/command", may: []string{"proxy/...", "shared/...", "migrations/..."}},
 	{from: "proxy/config", may: []string{"proxy/auth", "proxy/apikey", "proxy/header", "proxy/identity", "shared/..."}},
 	{from: "proxy/apikey", may: []string{"shared/..."}},
 	{from: "proxy/auth", may: []string{"proxy/apikey", "shared/..."}, tests: []string{"proxy/auth/..."}},
@@ -36,6 +37,7 @@ var arrows = []arrow{
 
 	{from: "writer", may: []string{"writer/...", "shared/...", "migrations/..."}},
 	{from: "writer/app", may: []string{"writer/...", "shared/...", "migrations/..."}},
+	{from: "writer/command", may: []string{"writer/...", "shared/...", "migrations/..."}},
 	{from: "writer/config", may: []string{"writer/event", "writer/commit", "shared/..."}},
 	{from: "writer/event", may: []string{"shared/..."}},
 	{from: "writer/commit", may: []string{"writer/event", "shared/..."}, tests: []string{"writer/..."}},

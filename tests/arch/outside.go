@@ -15,8 +15,8 @@ type owner struct {
 
 var owners = []owner{
 	{"github.com/urfave/cli/...",
-		[]string{"proxy", "proxy/config", "proxy/keys", "writer", "writer/config", "migrations/...", "shared/flags",
-			"shared/lifecycle", "deploy/standalone/...", "tests/load/config", "tests/load"},
+		[]string{"proxy", "proxy/config", "proxy/command", "writer", "writer/config", "writer/command", "migrations/...",
+			"shared/flags", "shared/lifecycle", "deploy/standalone/...", "tests/load", "tests/load/config"},
 		"read flags into a plain struct in config/ and pass that on"},
 	{"github.com/allegro/bigcache/...", []string{"proxy/auth/memstore"}, "use the contract that memstore fulfils"},
 	{"github.com/redis/go-redis/...", []string{"proxy/auth/redisstore", "proxy/app", "tests/..."},
