@@ -9,6 +9,12 @@ import (
 // than it saves; above, looking through them would make an object of n members cost n².
 const manyNames = 32
 
+// large is an object of many members.
+type large struct {
+	frame int                 // its number
+	seen  map[uint64]struct{} // hashes of its names
+}
+
 // nameSeed keeps clients from choosing names that collide.
 var nameSeed = maphash.MakeSeed()
 
@@ -25,7 +31,7 @@ func (s *scanner) enter(t text) {
 		s.unescaped = unescape(s.unescaped, raw)
 		name.to = uint32(len(s.src) + len(s.unescaped))
 	}
-	twice := s.rejected == nil && s.twice(name)
+	twice := s.rejected == nil && !s.accepted && s.twice(name)
 	s.names = append(s.names, name)
 	if twice {
 		s.reject("the object has this member twice; send it once")
@@ -34,20 +40,22 @@ func (s *scanner) enter(t text) {
 
 // twice reports whether the innermost frame has the name already.
 func (s *scanner) twice(name span) bool {
-	f := &s.frames[len(s.frames)-1]
-	before := s.names[f.names:]
+	innermost := len(s.frames) - 1
+	before := s.names[s.frames[innermost].names:]
 	if len(before) < manyNames {
 		return s.among(before, name)
 	}
-	if f.seen == nil {
-		f.seen = make(map[uint64]struct{}, 2*manyNames)
+	if n := len(s.large); n == 0 || s.large[n-1].frame != innermost {
+		seen := make(map[uint64]struct{}, 2*manyNames)
 		for _, earlier := range before {
-			f.seen[maphash.Bytes(nameSeed, s.bytes(earlier))] = struct{}{}
+			seen[maphash.Bytes(nameSeed, s.bytes(earlier))] = struct{}{}
 		}
+		s.large = append(s.large, large{frame: innermost, seen: seen})
 	}
-	known := len(f.seen)
-	f.seen[maphash.Bytes(nameSeed, s.bytes(name))] = struct{}{}
-	return len(f.seen) == known && s.among(before, name)
+	seen := s.large[len(s.large)-1].seen
+	known := len(seen)
+	seen[maphash.Bytes(nameSeed, s.bytes(name))] = struct{}{}
+	return len(seen) == known && s.among(before, name)
 }
 
 func (s *scanner) among(names []span, name span) bool {

@@ -7,8 +7,9 @@ import (
 )
 
 const (
-	// maxExponent is far beyond what a number of MaxDigits needs and small enough to be added to without overflow.
-	maxExponent = 1 << 30
+	// maxExponent is far beyond what a number of MaxDigits needs, and far below 2^30, where Postgres gives up on a number
+	// even if it is zero.
+	maxExponent = 100_000
 
 	// Postgres gives numbers back written out, so that 6 bytes of `1e999,` become 1,000, and a payload of a few MiB could
 	// be stored but is then more than the 1 GB that Postgres can return of one value. What exponents add is therefore
@@ -122,9 +123,9 @@ func (d decimal) writtenOut() int {
 	return before + max(0, len(d.frac)-d.exp)
 }
 
-// appendNumber appends a form of the number that is the same for all numbers of that value and for no other: sign,
-// digits without the zeros at either end, and the exponent that puts the point before them. It is never longer by more
-// than the exponent's digits, whatever the exponent.
+// appendNumber appends a form of the number that is the same for all literals of that value and for no other: sign,
+// digits without the zeros at either end, and where the point is, counted from the first of them, unless it is after the
+// last. However large the exponent, the form is about as long as the literal.
 func appendNumber(dst, literal []byte) (_ []byte, ok bool) {
 	d, ok := takeApart(literal)
 	if !ok {
@@ -147,8 +148,11 @@ func appendNumber(dst, literal []byte) (_ []byte, ok bool) {
 	for len(dst) > sign && dst[len(dst)-1] == '0' {
 		dst = dst[:len(dst)-1]
 	}
-	if len(dst) == sign {
+	switch digits := len(dst) - sign; digits {
+	case 0:
 		return append(dst[:start], '0'), true
+	case point:
+		return dst, true
 	}
 	dst = append(dst, 'e')
 	return strconv.AppendInt(dst, int64(point), 10), true

@@ -64,7 +64,7 @@ func (s *scanner) pointer(depth int) string {
 func (s *scanner) lastName(i int) []byte {
 	top := len(s.names)
 	if i+1 < len(s.frames) {
-		top = s.frames[i+1].names
+		top = int(s.frames[i+1].names)
 	}
 	return s.bytes(s.names[top-1])
 }

@@ -9,8 +9,9 @@ import (
 // JSON values. Members may be in any order, numbers are equal by value (1, 1.0 and 10e-1; 0 and -0) at any precision,
 // strings by the text they stand for, arrays item by item. White space does not matter.
 //
-// The payloads are those of Events, or what a database gave back for them, in whatever spelling. A payload that could
-// not be one, because it is no JSON or breaks a rule of Decode, is the same only as its own bytes.
+// The payloads are those of Events, or what a database gave back for them, in whatever spelling. Anything else is safe to
+// pass: a payload that is no JSON, nests too deeply or holds a string or number that Decode refuses is the same only as
+// its own bytes, and one with a member twice is the same as any with the same members as often.
 func Same(typeA string, payloadA []byte, typeB string, payloadB []byte) bool {
 	if typeA != typeB {
 		return false
@@ -25,10 +26,11 @@ func Same(typeA string, payloadA []byte, typeB string, payloadB []byte) bool {
 
 // canonical returns bytes that are the same for every spelling of a JSON value and for no other value. The form is for
 // comparing only: the first byte of a value tells its kind, and what has no fixed length ends in a byte that UTF-8 does
-// not have, so that no two sequences of values read alike. It is at most about twice as long as the payload.
+// not have, so that no two sequences of values read alike. It is about as long as the payload, or shorter.
 func canonical(payload []byte) (form []byte, ok bool) {
 	s := newScanner(payload)
 	defer s.release()
+	s.accepted = true
 	c := canoniser{scanner: s, form: make([]byte, 0, len(payload)+len(payload)/8)}
 	if !c.writeValue() || !s.end() {
 		return nil, false
@@ -116,7 +118,7 @@ func (c *canoniser) sort(members []span) {
 		return
 	}
 	slices.SortFunc(members, byBytes)
-	c.sorted = c.sorted[:0]
+	c.sorted = slices.Grow(c.sorted[:0], len(c.form)-int(from))
 	for _, m := range members {
 		c.sorted = append(c.sorted, c.form[m.from:m.to]...)
 	}

@@ -18,9 +18,12 @@ type scanner struct {
 	open   []byte  // the closing bracket of every open container, outermost first; a byte each, for there may be millions
 	frames []frame // the first MaxDepth+1 of them, the event itself included
 	names  []span  // the member names read so far in those frames, outermost first
+	large  []large // those of the frames that are objects of many members
 
 	unescaped []byte // names that had escapes; a span addresses them as if they followed src
 	writtenUp int    // digits that numbers with an exponent would have, written out
+
+	accepted bool // the text was accepted before, so no member is there twice
 
 	malformed *Rejection
 	rejected  *Rejection
@@ -28,9 +31,8 @@ type scanner struct {
 
 // A frame is an open container that may hold accepted values.
 type frame struct {
-	names int                 // how many names there were when it was opened
-	index int                 // of the current item of an array; inObject for an object
-	seen  map[uint64]struct{} // hashes of its names, once they are many
+	names int32 // how many names there were when it was opened
+	index int32 // of the current item of an array; inObject for an object
 }
 
 const inObject = -1
@@ -55,14 +57,13 @@ func (s *scanner) release() {
 		return
 	}
 	s.reset()
-	s.src, s.at, s.malformed = nil, 0, nil
+	s.src, s.at, s.malformed, s.accepted = nil, 0, nil, false
 	scanners.Put(s)
 }
 
 // reset forgets everything about the value read last, for the next one in the same src.
 func (s *scanner) reset() {
-	clear(s.frames[:cap(s.frames)])
-	s.open, s.frames, s.names, s.unescaped = s.open[:0], s.frames[:0], s.names[:0], s.unescaped[:0]
+	s.open, s.frames, s.names, s.large, s.unescaped = s.open[:0], s.frames[:0], s.names[:0], nil, s.unescaped[:0]
 	s.writtenUp, s.rejected = 0, nil
 }
 
@@ -166,6 +167,13 @@ func (s *scanner) end() (ok bool) {
 
 // peek skips white space and returns the byte that follows, or 0 at the end, which no JSON has outside of strings.
 func (s *scanner) peek() byte {
+	if s.at < len(s.src) && s.src[s.at] > ' ' {
+		return s.src[s.at]
+	}
+	return s.peekBehindSpace()
+}
+
+func (s *scanner) peekBehindSpace() byte {
 	for ; s.at < len(s.src); s.at++ {
 		switch c := s.src[s.at]; c {
 		case ' ', '\n', '\r', '\t':
@@ -184,10 +192,10 @@ func (s *scanner) literal(word string) (ok bool) {
 	return true
 }
 
-func (s *scanner) push(closer byte, index int) {
+func (s *scanner) push(closer byte, index int32) {
 	s.at++
 	if len(s.open) <= MaxDepth {
-		s.frames = append(s.frames, frame{names: len(s.names), index: index})
+		s.frames = append(s.frames, frame{names: int32(len(s.names)), index: index})
 	} else {
 		s.reject(fmt.Sprintf("nested too deeply; send at most %d levels of objects and arrays", MaxDepth))
 	}
@@ -200,6 +208,9 @@ func (s *scanner) pop() {
 	if last < len(s.frames) {
 		s.names = s.names[:s.frames[last].names]
 		s.frames = s.frames[:last]
+		if n := len(s.large) - 1; n >= 0 && s.large[n].frame == last {
+			s.large = s.large[:n]
+		}
 	}
 	s.open = s.open[:last]
 }

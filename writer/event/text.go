@@ -23,13 +23,9 @@ type text struct {
 
 // text reads the string that begins at the current byte.
 func (s *scanner) text() (t text, ok bool) {
-	s.at++
-	t.from = uint32(s.at)
-	for {
-		s.at = plainUntil(s.src, s.at)
-		if s.at >= len(s.src) {
-			return t, s.fail("")
-		}
+	t.from = uint32(s.at + 1)
+	s.at = plainUntil(s.src, s.at+1)
+	for s.at < len(s.src) {
 		switch c := s.src[s.at]; {
 		case c == '"':
 			t.to = uint32(s.at)
@@ -53,7 +49,9 @@ func (s *scanner) text() (t text, ok bool) {
 			}
 			s.at += size
 		}
+		s.at = plainUntil(s.src, s.at)
 	}
+	return t, s.fail("")
 }
 
 // escape reads one escape, or two that are a surrogate pair.
