@@ -37,7 +37,8 @@ type Server struct {
 	draining atomic.Bool
 }
 
-// Bodies up to 64 KiB may be read before the handler runs; of longer ones it gets a stream.
+// Of a body with a Content-Length, fasthttp reads up to 8 KiB before the handler runs; the rest is a stream. It also takes
+// this size as how much of a body to hold when asked for all of it.
 const bufferedBody = 64 << 10
 
 // New returns a Server that does not listen yet.

@@ -27,25 +27,36 @@ const (
 // again much later would meet events that may have been pruned.
 func (s *Server) verify(ctx *fasthttp.RequestCtx, arrived time.Time) (caller, *problem.Problem) {
 	head := &ctx.Request.Header
-	orgs, ids := head.PeekAll(s.OrgHeader), head.PeekAll(idHeader)
-	if len(orgs) != 1 || len(ids) != 1 || !validOrg(orgs[0]) {
+	org, oneOrg := only(head, s.OrgHeader)
+	text, oneID := only(head, idHeader)
+	if !oneOrg || !oneID || !validOrg(org) {
 		return caller{}, untrusted("Events are accepted from the proxy, which says whose they are: send them there.")
 	}
 	if s.Secrets.Held() {
-		signatures := head.PeekAll(signatureHeader)
-		claim := trust.Claim{Org: orgs[0], ID: ids[0], Method: head.Method(), Target: head.RequestURI()}
-		if len(signatures) != 1 || s.Secrets.Verify(signatures[0], claim, arrived) != nil {
-			return caller{}, untrusted("The signature is missing or wrong: proxy and writer need the same trust secret, and clocks that agree.")
+		signature, oneSignature := only(head, signatureHeader)
+		claim := trust.Claim{Org: org, ID: text, Method: head.Method(), Target: head.RequestURI()}
+		if !oneSignature || s.Secrets.Verify(signature, claim, arrived) != nil {
+			return caller{}, untrusted("The signature is missing or wrong: " +
+				"proxy and writer need the same trust secret, and clocks that agree.")
 		}
 	}
-	id, err := uuid7.Parse(ids[0])
+	id, err := uuid7.Parse(text)
 	if err != nil || id != id.Item(0) {
 		return caller{}, untrusted(idHeader + " is not an id that the proxy mints.")
 	}
 	if age := arrived.Sub(id.Time()); age > trust.MaxSkew || age < -trust.MaxSkew {
-		return caller{}, untrusted(idHeader + " is too far from the writer's clock: the clocks of proxy and writer must agree.")
+		return caller{}, untrusted(idHeader + " is too far from the writer's clock: set the clocks of proxy and writer right.")
 	}
-	return caller{org: string(orgs[0]), id: id}, nil
+	return caller{org: string(org), id: id}, nil
+}
+
+// only returns the value of a header that stands just once. PeekAll's list is its own until the next call.
+func only(head *fasthttp.RequestHeader, name string) ([]byte, bool) {
+	values := head.PeekAll(name)
+	if len(values) != 1 {
+		return nil, false
+	}
+	return values[0], true
 }
 
 func untrusted(detail string) *problem.Problem {
