@@ -92,20 +92,21 @@ func (c *Cache) beat(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		return c.listed(listing)
+		return c.listed(listing, true)
 	})
 }
 
 // others returns the living proxies but this one.
 func (c *Cache) others(ctx context.Context) ([]string, error) {
 	err := c.tell(ctx, "list", func(ctx context.Context) error {
-		return c.listed(scriptLiving.Run(ctx, c.client, []string{c.names.proxies}, c.cfg.ProxyID, c.cfg.Alive.Milliseconds()))
+		answer := scriptLiving.Run(ctx, c.client, []string{c.names.proxies}, c.cfg.ProxyID, c.cfg.Alive.Milliseconds())
+		return c.listed(answer, false)
 	})
 	return c.roster.others(), err
 }
 
-// listed learns who lives from the answer of luaBeat or luaLiving.
-func (c *Cache) listed(answer *redis.Cmd) error {
+// listed learns who lives from the answer of luaBeat, which has put us on the list, or luaLiving.
+func (c *Cache) listed(answer *redis.Cmd, joined bool) error {
 	parts, err := answer.Slice()
 	if err != nil {
 		return err
@@ -123,7 +124,8 @@ func (c *Cache) listed(answer *redis.Cmd) error {
 			living = append(living, id)
 		}
 	}
-	c.roster.listed(living, parts[0] == int64(1))
+	absent := parts[0] == int64(1)
+	c.roster.listed(living, absent, joined || !absent)
 	c.metrics.fleet.Set(float64(1 + len(c.roster.others())))
 	return nil
 }
@@ -143,24 +145,25 @@ type roster struct {
 	alive time.Duration
 
 	mu     sync.Mutex
-	member bool                 // we have been listed
+	member bool                 // we were on the list when it was last read or written
 	living map[string]bool      // the last listing, without us
 	missed map[string]time.Time // on a list that was lost and not on one since: until when they count
 }
 
-// listed learns a listing. Lost says that we were not on it.
-func (r *roster) listed(living []string, lost bool) {
+// listed learns a listing. Absent says that we were not on it, which is a loss if we should have been; member that we are
+// now.
+func (r *roster) listed(living []string, absent, member bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.missed == nil {
 		r.missed = make(map[string]time.Time)
 	}
-	if lost && r.member {
+	if absent && r.member {
 		for id := range r.living {
 			r.missed[id] = time.Now().Add(r.alive)
 		}
 	}
-	r.member = true
+	r.member = member
 	r.living = make(map[string]bool, len(living))
 	for _, id := range living {
 		r.living[id] = true

@@ -28,11 +28,11 @@ func (in *inbox) expect(proxies []string, parts []message) *waiter {
 		parts:    make(map[string]int, len(proxies)),
 		complete: make(chan struct{}),
 	}
-	for _, part := range parts {
-		w.id = part.ID
-		for _, proxy := range proxies {
+	for _, proxy := range proxies {
+		w.parts[proxy] = len(parts)
+		for _, part := range parts {
+			w.id = part.ID
 			w.missing[confirmation{proxy, part.Part}] = struct{}{}
-			w.parts[proxy]++
 		}
 	}
 	if len(w.missing) == 0 {

@@ -1,6 +1,7 @@
 package redisstore
 
 import (
+	"cmp"
 	"errors"
 	"net"
 	"net/url"
@@ -92,13 +93,11 @@ func splitHosts(text string) (single string, more []string) {
 }
 
 func withPort(host string) (string, error) {
-	if _, _, err := net.SplitHostPort(host); err == nil {
-		return host, nil
-	}
-	if host == "" || strings.ContainsAny(host, "@/ ") {
+	u, err := url.Parse("//" + host)
+	if err != nil || u.Host != host || u.Hostname() == "" {
 		return "", errURL
 	}
-	return net.JoinHostPort(strings.Trim(host, "[]"), "6379"), nil
+	return net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), "6379")), nil
 }
 
 // fill takes over what the URL says and fixes the rest.

@@ -1,0 +1,207 @@
+package redisstore_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"keygate/proxy/auth"
+	"keygate/proxy/auth/authtest"
+	"keygate/tests/servers"
+)
+
+// The time that the caller of Invalidate gives it in production. Tests on a busy machine give more where all is well.
+const patience = 250 * time.Millisecond
+
+func invalidate(t *testing.T, m member, limit time.Duration, scope auth.Scope) auth.Receipt {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	defer cancel()
+	receipt, err := m.Invalidate(ctx, scope)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return receipt
+}
+
+func expect(t *testing.T, got auth.Receipt, confirmed, proxies int) {
+	t.Helper()
+	if want := (auth.Receipt{Confirmed: confirmed, Proxies: proxies}); got != want {
+		t.Fatalf("%+v, want %+v", got, want)
+	}
+}
+
+// fleet starts proxies a, b, … that share a server.
+func fleet(t *testing.T, size int, secret string) (*servers.RedisServer, *redis.Client, []member) {
+	t.Helper()
+	server := servers.StartRedis(t)
+	members := make([]member, size)
+	for i := range members {
+		members[i] = join(t, config(t, server.URL(), string(rune('a'+i)), secret))
+	}
+	return server, connect(t, server.URL()), members
+}
+
+func TestEveryProxyConfirmsAnInvalidation(t *testing.T) {
+	for name, secret := range map[string]string{"without a secret": "", "with a secret": secret} {
+		t.Run(name, func(t *testing.T) {
+			_, _, m := fleet(t, 3, secret)
+			fill(t, m[0].Cache, "p")
+			marks := []int{m[0].Mark(), m[1].Mark(), m[2].Mark()}
+			expect(t, invalidate(t, m[1], authtest.Patience, auth.Scope{Prefixes: []string{"p", "q"}}), 3, 3)
+			for i := range m {
+				heard := m[i].Since(marks[i])
+				if n := count(heard, auth.Remove); n != 1 {
+					t.Errorf("proxy %d was told to remove %d times by the time it was confirmed: %+v", i, n, heard)
+				}
+				m[i].Await(t, marks[i], auth.Remove, "q")
+			}
+			if got, err := m[2].Get(t.Context(), "p"); err != nil || got.State != auth.Absent {
+				t.Errorf("state %d, %v", got.State, err)
+			}
+		})
+	}
+}
+
+func TestAnInvalidationOfAllVoidsEveryRecordEverywhere(t *testing.T) {
+	_, _, m := fleet(t, 2, secret)
+	fill(t, m[0].Cache, "p")
+	marks := []int{m[0].Mark(), m[1].Mark()}
+	expect(t, invalidate(t, m[0], authtest.Patience, auth.Scope{All: true}), 2, 2)
+	for i := range m {
+		if n := count(m[i].Since(marks[i]), auth.Remove); n != 1 {
+			t.Errorf("proxy %d was told to remove %d times", i, n)
+		}
+		if got, err := m[i].Get(t.Context(), "p"); err != nil || got.State != auth.Forged {
+			t.Errorf("state %d, %v", got.State, err)
+		}
+	}
+	expect(t, invalidate(t, m[1], authtest.Patience, auth.Scope{All: true}), 2, 2)
+}
+
+func TestThousandsOfPrefixesAreInvalidatedAtOnce(t *testing.T) {
+	_, _, m := fleet(t, 2, secret)
+	prefixes := make([]string, 10_000)
+	for i := range prefixes {
+		prefixes[i] = fmt.Sprintf("zap_live_%012d", i)
+	}
+	fill(t, m[1].Cache, prefixes[9999])
+	mark := m[1].Mark()
+	expect(t, invalidate(t, m[0], authtest.Patience, auth.Scope{Prefixes: prefixes}), 2, 2)
+	heard := 0
+	for _, c := range m[1].Since(mark) {
+		if c.Verb == auth.Remove {
+			heard += len(c.Prefixes)
+		}
+	}
+	if heard != len(prefixes) {
+		t.Errorf("%d of %d prefixes were removed", heard, len(prefixes))
+	}
+	if got, err := m[0].Get(t.Context(), prefixes[9999]); err != nil || got.State != auth.Absent {
+		t.Errorf("state %d, %v", got.State, err)
+	}
+}
+
+func TestAnInvalidationOfNothingIsComplete(t *testing.T) {
+	_, _, m := fleet(t, 2, "")
+	expect(t, invalidate(t, m[0], authtest.Patience, auth.Scope{}), 2, 2)
+}
+
+func TestAProxyThatLivesButDoesNotAnswerIsNotConfirmed(t *testing.T) {
+	_, operator, m := fleet(t, 2, "")
+	do(t, operator, "zadd", "keygate:proxies", time.Now().UnixMilli(), "silent")
+	expect(t, invalidate(t, m[0], patience, auth.Scope{Prefixes: []string{"p"}}), 2, 3)
+}
+
+func TestAProxyWhoseHeartbeatIsOldIsNotWaitedFor(t *testing.T) {
+	_, operator, m := fleet(t, 2, "")
+	do(t, operator, "zadd", "keygate:proxies", time.Now().Add(-34*time.Second).UnixMilli(), "dead")
+	expect(t, invalidate(t, m[0], authtest.Patience, auth.Scope{Prefixes: []string{"p"}}), 2, 2)
+}
+
+func TestAProxyThatLeftIsNotWaitedFor(t *testing.T) {
+	_, operator, m := fleet(t, 2, "")
+	m[1].stop()
+	if n := do(t, operator, "zcard", "keygate:proxies"); n != int64(1) {
+		t.Errorf("%d proxies are listed", n)
+	}
+	expect(t, invalidate(t, m[0], authtest.Patience, auth.Scope{Prefixes: []string{"p"}}), 1, 1)
+}
+
+func TestAProxyIsCountedThoughRedisLostTheList(t *testing.T) {
+	_, operator, m := fleet(t, 1, "")
+	do(t, operator, "zadd", "keygate:proxies", time.Now().UnixMilli(), "partitioned")
+	expect(t, invalidate(t, m[0], patience, auth.Scope{Prefixes: []string{"p"}}), 1, 2)
+	do(t, operator, "flushall")
+	expect(t, invalidate(t, m[0], patience, auth.Scope{Prefixes: []string{"p"}}), 1, 2)
+	// Once it is back and leaves, it counts no more.
+	do(t, operator, "zadd", "keygate:proxies", time.Now().UnixMilli(), "partitioned")
+	expect(t, invalidate(t, m[0], patience, auth.Scope{Prefixes: []string{"p"}}), 1, 2)
+	do(t, operator, "zrem", "keygate:proxies", "partitioned")
+	expect(t, invalidate(t, m[0], authtest.Patience, auth.Scope{Prefixes: []string{"p"}}), 1, 1)
+}
+
+func TestAnInvalidationFailsWhileRedisIsDown(t *testing.T) {
+	server, _, m := fleet(t, 1, "")
+	server.Kill()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if receipt, err := m[0].Invalidate(ctx, auth.Scope{Prefixes: []string{"p"}}); err == nil {
+		t.Errorf("%+v and no error", receipt)
+	}
+}
+
+func TestFleetsWithOtherPrefixesOrDatabasesAreLeftAlone(t *testing.T) {
+	server, _, m := fleet(t, 1, "")
+	fill(t, m[0].Cache, "p")
+	other := config(t, server.URL(), "b", "")
+	other.KeyPrefix = "staging:"
+	b := join(t, other)
+	c := join(t, config(t, server.URL()[:len(server.URL())-1]+"3", "c", ""))
+	mark := m[0].Mark()
+	expect(t, invalidate(t, b, authtest.Patience, auth.Scope{All: true}), 1, 1)
+	expect(t, invalidate(t, c, authtest.Patience, auth.Scope{Prefixes: []string{"p"}}), 1, 1)
+	if got, err := m[0].Get(t.Context(), "p"); err != nil || got.State != auth.Held {
+		t.Errorf("state %d, %v", got.State, err)
+	}
+	if n := count(m[0].Since(mark), auth.Remove); n != 0 {
+		t.Errorf("%d removes", n)
+	}
+}
+
+func TestMessagesWithoutASealAreIgnored(t *testing.T) {
+	_, operator, m := fleet(t, 2, secret)
+	mark := m[0].Mark()
+	forged := `{"kind":"remove","from":"b","id":"x","prefixes":["p"]}`
+	for _, payload := range []string{forged, "00" + forged, "zz" + forged, "", "nonsense", "{", `{"kind":1}`} {
+		do(t, operator, "publish", "keygate:bus", payload)
+	}
+	expect(t, invalidate(t, m[1], authtest.Patience, auth.Scope{Prefixes: []string{"q"}}), 2, 2)
+	if n := count(m[0].Since(mark), auth.Remove); n != 1 {
+		t.Errorf("%d removes", n)
+	}
+}
+
+func TestASealedMessageIsOnlyGoodForItsChannel(t *testing.T) {
+	_, operator, m := fleet(t, 2, secret)
+	spy := operator.Subscribe(t.Context(), "keygate:bus")
+	t.Cleanup(func() { _ = spy.Close() })
+	if _, err := spy.Receive(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, invalidate(t, m[1], authtest.Patience, auth.Scope{Prefixes: []string{"p"}}), 2, 2)
+	heard, err := spy.ReceiveMessage(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	mark := m[0].Mark()
+	do(t, operator, "publish", "keygate:bus:a", heard.Payload)
+	do(t, operator, "set", "org:prefix:last", "1")
+	m[0].Await(t, mark, auth.Look, "last")
+	if n := count(m[0].Since(mark), auth.Remove); n != 0 {
+		t.Errorf("%d removes", n)
+	}
+}
