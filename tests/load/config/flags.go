@@ -55,12 +55,12 @@ func loadFlags(o *Options) []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "target", Destination: &o.Target, Value: o.Target, Usage: "`URL` of the API; " +
 			"without a path /v1/events, or /v1/events/batch with --batch"},
-		&cli.Int64Flag{Name: "requests", Destination: &l.Requests, Value: l.Requests, Usage: "how `MANY` to make"},
+		&cli.Int64Flag{Name: "requests", Destination: &l.Requests, Value: l.Requests, Usage: "make `N` requests"},
 		&cli.DurationFlag{Name: "duration", Destination: &l.Duration, DefaultText: "by --requests",
-			Usage: "how `LONG` to make requests, instead of --requests"},
-		&cli.Float64Flag{Name: "rate", Destination: &l.Rate, DefaultText: "closed loop", Usage: "requests a second (`R`), open loop"},
+			Usage: "make requests for `D`, instead of --requests"},
+		&cli.Float64Flag{Name: "rate", Destination: &l.Rate, DefaultText: "closed loop", Usage: "send `R` requests a second, open loop"},
 		&cli.IntFlag{Name: "concurrency", Destination: &l.Concurrency, Value: l.Concurrency,
-			Usage: "keep-alive connections (`N`), each with one request in flight"},
+			Usage: "keep `N` connections, each with one request in flight"},
 		&cli.DurationFlag{Name: "warmup", Destination: &l.Warmup, Usage: "load for `D` first, uncounted"},
 		&cli.DurationFlag{Name: "timeout", Destination: &l.Timeout, Value: l.Timeout, Usage: "give a request up after `D`"},
 		&cli.BoolFlag{Name: "allow-remote", Destination: &o.AllowRemote, Usage: "allow hosts other than this one"},
@@ -77,9 +77,9 @@ func trafficFlags(o *Options) []cli.Flag {
 		&cli.Float64Flag{Name: "zipf", Destination: &t.Zipf, DefaultText: "in turn",
 			Usage: "choose among --keys by Zipf's law with exponent `S`, the first being the most frequent"},
 		&cli.BoolFlag{Name: "bearer", Destination: &t.Bearer, Usage: "send the key as Authorization: Bearer, not X-API-Key"},
-		&cli.IntFlag{Name: "batch", Destination: &t.Batch, Value: t.Batch, Usage: "events a request (`N`), over 1 as a JSON array"},
+		&cli.IntFlag{Name: "batch", Destination: &t.Batch, Value: t.Batch, Usage: "send `N` events a request, over 1 as a JSON array"},
 		&cli.Float64Flag{Name: "duplicates", Destination: &t.Duplicates,
-			Usage: "`SHARE` of events that repeat an earlier one, dedup id and all"},
+			Usage: "repeat an earlier event, dedup id and all, for this `SHARE` of events"},
 		&cli.IntFlag{Name: "payload-bytes", Destination: &t.PayloadBytes, DefaultText: "a contact of about 100 bytes",
 			Usage: "pad each payload to `N` bytes"},
 	}
@@ -89,9 +89,9 @@ func resultFlags(o *Options, proxy, writer *cli.StringSlice) []cli.Flag {
 	t := &o.Thresholds
 	return []cli.Flag{
 		&cli.StringSliceFlag{Name: "proxy-admin", Destination: proxy, Value: cli.NewStringSlice(o.Admin.Proxy...),
-			Usage: "admin `URL` of the proxy (repeatable: their counters are added up)"},
+			Usage: "admin `URL` of a proxy; repeated, their counters are added up"},
 		&cli.StringSliceFlag{Name: "writer-admin", Destination: writer, Value: cli.NewStringSlice(o.Admin.Writer...),
-			Usage: "admin `URL` of the writer (repeatable)"},
+			Usage: "admin `URL` of a writer"},
 		&cli.Float64Flag{Name: "min-success", Destination: &t.MinSuccess, Value: t.MinSuccess,
 			Usage: "fail if a smaller `SHARE` of events succeeds"},
 		&cli.DurationFlag{Name: "max-p99", Destination: &t.MaxP99, DefaultText: "any", Usage: "fail if p99 exceeds `D`"},

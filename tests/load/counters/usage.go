@@ -45,7 +45,9 @@ func Between(before, after Reading) Usage {
 	writer, err := difference(before.writer, after.writer, before.writerErr, after.writerErr, statements)
 	u.WriterMissing = reason(err)
 	for s, n := range writer {
-		u.Statements[s.kind] += n
+		if s.name == statements { // one listener may show the series of both
+			u.Statements[s.kind] += n
+		}
 	}
 	return u
 }

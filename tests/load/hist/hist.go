@@ -10,8 +10,8 @@ import (
 const (
 	// 128 buckets an octave keep a quantile within 0.8 % of the truth; the unit of 1 µs is far below what is measured.
 	perOctave = 128
-	octaves   = 20
-	size      = 2*perOctave + (octaves-1)*perOctave // up to 2^28 µs, four and a half minutes
+	octaves   = 21
+	size      = (octaves + 1) * perOctave // up to 2^28 µs, four and a half minutes
 	unit      = time.Microsecond
 )
 

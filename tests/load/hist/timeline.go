@@ -7,7 +7,7 @@ import (
 
 const (
 	firstWidth = 20 * time.Millisecond // 5,000 requests may be over in 150 ms
-	maxSlots   = 256                   // then two slots become one: a run of any length is 128 to 256 points
+	maxSlots   = 128                   // then two slots become one: any run longer than that is 64 to 128 points
 )
 
 // Slot is what finished in one stretch of time.

@@ -3,7 +3,6 @@ package report
 import (
 	"os"
 	"runtime"
-	"runtime/debug"
 	"strings"
 )
 
@@ -33,22 +32,4 @@ func cpuModel() string {
 		}
 	}
 	return "unknown"
-}
-
-// commit is the revision that this program was built from, marked if the work tree differed from it.
-func commit() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
-	}
-	revision, modified := "unknown", ""
-	for _, setting := range info.Settings {
-		switch {
-		case setting.Key == "vcs.revision":
-			revision = setting.Value
-		case setting.Key == "vcs.modified" && setting.Value == "true":
-			modified = "+modified"
-		}
-	}
-	return revision + modified
 }

@@ -2,10 +2,12 @@
 package report
 
 import (
+	"cmp"
 	"encoding/json"
 	"os"
 	"time"
 
+	"keygate/shared/build"
 	"keygate/tests/load/config"
 	"keygate/tests/load/counters"
 	"keygate/tests/load/hist"
@@ -123,7 +125,7 @@ type Bucket struct {
 // New works the figures out.
 func New(m Measured) *Result {
 	r := &Result{
-		Tool: "loadtest", Schema: schemaVersion, StartedAt: m.Started.UTC(), Commit: commit(), Machine: thisMachine(),
+		Tool: "loadtest", Schema: schemaVersion, StartedAt: m.Started.UTC(), Commit: cmp.Or(build.Info().Commit, "unknown"), Machine: thisMachine(),
 		Flags: flags(m), Figures: figures(m.Run), Missing: map[string]string{}, Interrupted: m.Run.Truncated,
 	}
 	r.addUsage(m.Usage)

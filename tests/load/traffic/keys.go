@@ -9,7 +9,7 @@ import (
 // Keys are the API keys of a run and the law by which they are chosen. It is safe for concurrent use.
 type Keys struct {
 	list       []string
-	cumulative []float64 // of Zipf's law; nil chooses in turn
+	cumulative []float64 // weights of Zipf's law, summed up; nil chooses in turn
 }
 
 // NewKeys chooses among list in turn if zipf is 0, and otherwise the key of rank r with a probability proportional to
@@ -45,5 +45,5 @@ func (k *Keys) pick(i int64, random *rand.Rand) string {
 		return k.list[i%int64(len(k.list))]
 	}
 	point := random.Float64() * k.cumulative[len(k.cumulative)-1]
-	return k.list[min(sort.SearchFloat64s(k.cumulative, point), len(k.list)-1)]
+	return k.list[sort.SearchFloat64s(k.cumulative, point)]
 }

@@ -1,0 +1,110 @@
+// Package fakeapi is an event API for the load generator's own tests: a real listener that counts what it is sent and
+// answers as the test says.
+package fakeapi
+
+import (
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// Event is one event as it arrived.
+type Event struct {
+	Key     string
+	Type    string `json:"type"`
+	DedupID string `json:"dedup_id"`
+	Payload json.RawMessage
+}
+
+// API is a running fake; its URL is good until the test ends.
+type API struct {
+	URL string
+
+	// Answer is asked about the n-th request (from 0); status 0 accepts it in the ordinary way. Set it before the
+	// first request.
+	Answer func(n int) (status int, body string)
+
+	mu       sync.Mutex // held for the counting of a request, not for its answer
+	requests int
+	events   []Event
+	seen     map[string]bool
+}
+
+// New starts a fake.
+func New(tb testing.TB) *API {
+	tb.Helper()
+	a := &API{seen: map[string]bool{}, Answer: func(int) (int, string) { return 0, "" }}
+	server := httptest.NewServer(http.HandlerFunc(a.serve))
+	tb.Cleanup(server.Close)
+	a.URL = server.URL
+	return a
+}
+
+// Requests is how many have arrived.
+func (a *API) Requests() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.requests
+}
+
+// Events is what has arrived, duplicates included.
+func (a *API) Events() []Event {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return append([]Event(nil), a.events...)
+}
+
+func (a *API) serve(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return // the client hung up, which is its right
+	}
+	batch := strings.HasSuffix(r.URL.Path, "/batch")
+	n, answer, ok := a.count(r.Header.Get("X-API-Key"), body, batch)
+	w.Header().Set("Content-Type", "application/json")
+	status, text := a.Answer(n)
+	switch {
+	case status != 0:
+		answer = text
+	case !ok:
+		status, answer = http.StatusUnprocessableEntity, `{"code":"invalid_event"}`
+	case batch || strings.Contains(answer, "duplicate"):
+		status = http.StatusOK
+	default:
+		status = http.StatusCreated
+	}
+	w.WriteHeader(status)
+	_, _ = io.WriteString(w, answer)
+}
+
+// count takes note of a request, and returns its number and the ordinary answer.
+func (a *API) count(key string, body []byte, batch bool) (n int, answer string, ok bool) {
+	if !batch {
+		body = append(append([]byte{'['}, body...), ']')
+	}
+	var list []Event
+	ok = json.Unmarshal(body, &list) == nil
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.requests++
+	var results []string
+	for _, e := range list {
+		e.Key = key
+		a.events = append(a.events, e)
+		status := "accepted"
+		if a.seen[key+" "+e.DedupID] {
+			status = "duplicate"
+		}
+		a.seen[key+" "+e.DedupID] = true
+		results = append(results, `{"id":"01890a5d-ac96-774b-bcce-b302099a8057","status":"`+status+`"}`)
+	}
+	answer = strings.Join(results, ",")
+	if batch {
+		answer = `{"results":[` + answer + `]}`
+	}
+	return a.requests - 1, answer, ok
+}
