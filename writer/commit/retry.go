@@ -1,0 +1,135 @@
+package commit
+
+import (
+	"context"
+	"math/rand/v2"
+	"slices"
+	"time"
+)
+
+// After a failure the committer waits, twice as long each time, of which a random half, so that several writers do not
+// come back together. The longest wait bounds what an outage costs beyond its own end. Overload always waits as long.
+const (
+	firstWait   = 10 * time.Millisecond
+	longestWait = 250 * time.Millisecond
+)
+
+// In an outage without events the committer asks this often whether it is over: a writer that is not ready may be sent
+// no events that would show it.
+const probeEvery = time.Second
+
+// What a call gets even if the first of its events is due, and so how late an answer may come.
+const leastCallTime = time.Second
+
+// callTime is for how long the sink may be asked about rows: until the first of them is due.
+func (c *Committer) callTime(rows []row) time.Duration {
+	limit, now := c.config.CallLimit, time.Now()
+	for i := range rows {
+		limit = min(limit, rows[i].request.deadline.Sub(now))
+	}
+	return max(limit, leastCallTime)
+}
+
+// pending gives up rows that are past their deadline, here and in the queue, and returns those still to be tried.
+func (c *Committer) pending(rows []row) []row {
+	now := time.Now()
+	for i := range rows {
+		if !now.Before(rows[i].request.deadline) {
+			c.giveUp(&rows[i], NotStored)
+		}
+	}
+	c.late = c.queue.takeExpired(c.late[:0], now)
+	for i := range c.late {
+		c.giveUp(&c.late[i], NotStored)
+	}
+	clear(c.late)
+	c.deliver()
+	return slices.DeleteFunc(rows, func(r row) bool { return r.answered })
+}
+
+// giveUp answers a row that no attempt has settled, if there is none.
+func (c *Committer) giveUp(r *row, outcome Outcome) {
+	if r.answered {
+		return
+	}
+	if r.doubtful {
+		outcome = CommitUnknown
+	}
+	c.answer(r, Answer{outcome, r.ID})
+}
+
+// refuse answers a row that the database took for wrong. Validation is to be such that this is a bug.
+func (c *Committer) refuse(r *row, err error) {
+	c.config.Logger.Error("the database refused a valid event", "event_id", r.ID, "error", err)
+	c.answer(r, Answer{Unstorable, r.ID})
+}
+
+func (c *Committer) answer(r *row, answer Answer) {
+	r.answered = true
+	r.request.answers[r.index] = answer
+	c.tally[answer.Outcome]++
+	if r.request.left--; r.request.left == 0 {
+		c.finished = append(c.finished, r.request)
+	}
+}
+
+// deliver tells the requests that have all their answers. What they held is free by then.
+func (c *Committer) deliver() {
+	if c.tally == [len(outcomes)]int{} {
+		return
+	}
+	c.health.countEvents(&c.tally)
+	c.queue.release(c.finished)
+	for _, r := range c.finished {
+		close(r.done)
+	}
+	clear(c.finished)
+	c.finished, c.tally = c.finished[:0], [len(outcomes)]int{}
+}
+
+// idle waits for events, or for the time to ask whether an outage is over.
+func (c *Committer) idle() {
+	if c.health.snapshot().outage == nil {
+		<-c.queue.wake
+		return
+	}
+	timer := time.NewTimer(probeEvery)
+	defer timer.Stop()
+	select {
+	case <-c.queue.wake:
+	case <-timer.C:
+		c.probe()
+	}
+}
+
+// probe is an Insert of nothing.
+func (c *Committer) probe() {
+	ctx, cancel := context.WithTimeout(context.Background(), c.config.CallLimit)
+	defer cancel()
+	c.insert(ctx, nil)
+}
+
+func (c *Committer) backOff(cause Cause) {
+	wait := longestWait
+	if cause != Overloaded {
+		wait = min(firstWait<<min(c.failures, 10), longestWait)
+	}
+	time.Sleep(wait/2 + rand.N(wait/2))
+}
+
+// observe learns from a call of the sink. Changes are logged, not calls.
+func (c *Committer) observe(done call) {
+	before, after := c.health.countCall(done)
+	if after == nil {
+		c.failures = 0
+		if before != nil {
+			c.config.Logger.Info("the database takes events again",
+				"after", time.Since(before.Since).Round(time.Millisecond))
+		}
+		return
+	}
+	c.failures++
+	if before == nil || before.Cause != after.Cause {
+		c.config.Logger.Warn("the database does not take events", "cause", after.Cause, "error", after.Error)
+	}
+}
