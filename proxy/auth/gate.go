@@ -93,6 +93,12 @@ func (g *gate) paused() bool {
 	return false
 }
 
+func (g *gate) healthy() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.failures < failuresToPause
+}
+
 // told counts failures in a row.
 func (g *gate) told(err error) {
 	g.mu.Lock()

@@ -85,6 +85,9 @@ func New(cfg Config) *Resolver {
 // Close cancels look-ups in flight and waits for them. Resolve answers Unavailable for what is not in memory from then on.
 func (r *Resolver) Close() { r.flights.close() }
 
+// SourceHealthy says whether the source answered one of the last few look-ups, or has not been asked yet.
+func (r *Resolver) SourceHealthy() bool { return r.gate.healthy() }
+
 // Resolve decides about a presented key. It answers from memory where it can; else it waits for the other tiers until
 // ctx ends, at most half a second. The decision aliases key.
 func (r *Resolver) Resolve(ctx context.Context, key []byte) Decision {

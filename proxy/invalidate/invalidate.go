@@ -10,12 +10,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"strings"
 	"time"
 
 	"github.com/valyala/fasthttp"
 
 	"keygate/proxy/auth"
+	"keygate/shared/admin"
 	"keygate/shared/problem"
 )
 
@@ -153,6 +153,13 @@ func (e *Endpoint) postOrganization(ctx *fasthttp.RequestCtx, orgID string) {
 	}
 }
 
+// Routes tells an admin listener what is served here.
+func (e *Endpoint) Routes(handle func(method, pattern string, handler fasthttp.RequestHandler)) {
+	handle(fasthttp.MethodPost, "/v1/cache/invalidate", e.Post)
+	handle(fasthttp.MethodGet, KeysPath, e.Get)
+	handle(fasthttp.MethodDelete, KeysPath, e.Delete)
+}
+
 // KeysPath is where single keys are explained and invalidated; the prefix follows.
 const KeysPath = "/v1/cache/keys/"
 
@@ -173,7 +180,7 @@ func (e *Endpoint) Get(ctx *fasthttp.RequestCtx) {
 }
 
 func prefixOf(ctx *fasthttp.RequestCtx) (string, bool) {
-	prefix := strings.TrimPrefix(string(ctx.Path()), KeysPath)
+	prefix := admin.Rest(ctx)
 	if prefix == "" || len(prefix) > maxPrefix {
 		refuse(ctx, problem.NotFound, "Name a key's prefix: "+KeysPath+"<prefix>.", "")
 		return "", false
