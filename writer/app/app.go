@@ -1,0 +1,161 @@
+// Package app wires the writer: what is built, in which order it starts, and the same order backwards when it stops.
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"golang.org/x/sync/errgroup"
+
+	"keygate/shared/admin"
+	"keygate/shared/build"
+	"keygate/shared/database"
+	"keygate/shared/serving"
+	"keygate/shared/trust"
+	"keygate/writer/commit"
+	"keygate/writer/config"
+	"keygate/writer/pgsink"
+	"keygate/writer/server"
+	"keygate/writer/sqlitesink"
+)
+
+// App is a writer.
+type App struct {
+	cfg      config.Config
+	log      *slog.Logger
+	registry *prometheus.Registry
+	started  time.Time
+
+	url       database.URL
+	sink      commit.Sink
+	closeSink func() error
+	commit    *commit.Committer
+	events    *server.Server
+	admin     *admin.Server
+
+	serving atomic.Bool // until the stop was asked for
+	checked atomic.Bool // the database has the tables that it has to have
+}
+
+// Open builds a writer and opens its listeners; what it returns must be Run. The database is asked once: one that is not
+// migrated is an error. One that cannot be reached is an error only if it is needed now.
+func Open(ctx context.Context, cfg config.Config, log *slog.Logger, needDatabase bool) (*App, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	a := &App{cfg: cfg, log: log, registry: prometheus.NewRegistry(), started: time.Now()}
+	a.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	a.serving.Store(true)
+	if err := a.build(); err != nil {
+		return nil, err
+	}
+	if err := a.checkDatabase(ctx); err != nil && (needDatabase || !isTransient(err)) {
+		return nil, errors.Join(err, a.closeSink())
+	}
+	if err := a.events.Listen(); err != nil {
+		return nil, errors.Join(err, a.closeSink())
+	}
+	if err := a.admin.Listen(); err != nil {
+		return nil, errors.Join(err, a.events.Close(), a.closeSink())
+	}
+	return a, nil
+}
+
+func (a *App) build() (err error) {
+	secrets, err := trust.Parse(a.cfg.TrustSecret)
+	if err != nil {
+		return err
+	}
+	if err := a.buildSink(); err != nil {
+		return err
+	}
+	a.commit = commit.New(commit.Config{
+		Sink: a.sink, QueueRows: a.cfg.QueueRows, QueueBytes: a.cfg.QueueBytes, RideOut: a.cfg.RideOut,
+		Logger: a.log, Registerer: a.registry,
+	})
+	a.events = server.New(server.Config{
+		Address: a.cfg.Listen, OrgHeader: a.cfg.OrgHeader, Secrets: secrets, Commit: a.commit,
+		MaxBody: a.cfg.MaxBody, DrainDelay: a.cfg.DrainDelay,
+		Logger: a.log, Metrics: serving.NewMetrics(a.registry, "writer"),
+	})
+	a.admin = admin.New(admin.Config{
+		Program: "writer", Listen: a.cfg.AdminListen, Token: a.cfg.AdminToken,
+		Ready: a.ready, Gatherer: a.registry, Stats: a.stats,
+		Headline: []string{"commit.events.accepted", "commit.mean_rows", "commit.queue_rows", "commit.batches"},
+		Build:    build.Info(), Logger: a.log,
+	})
+	return nil
+}
+
+func (a *App) buildSink() (err error) {
+	if a.url, err = database.Parse(a.cfg.DatabaseURL); err != nil {
+		return err
+	}
+	if a.url.Dialect() == database.SQLite {
+		sink := sqlitesink.New(a.url.Path())
+		a.sink, a.closeSink = sink, sink.Close
+		return nil
+	}
+	sink, err := pgsink.New(pgsink.Config{URL: a.url, Logger: a.log})
+	if err != nil {
+		return err
+	}
+	a.sink, a.closeSink = sink, func() error { sink.Close(); return nil }
+	return nil
+}
+
+// Addr is where events are taken, AdminAddr where operators are served.
+func (a *App) Addr() net.Addr      { return a.events.Addr() }
+func (a *App) AdminAddr() net.Addr { return a.admin.Addr() }
+
+// Run serves until ctx ends and every event that was accepted has been answered. It closes everything that Open opened.
+func (a *App) Run(ctx context.Context) error {
+	behind, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	group, behind := errgroup.WithContext(behind)
+	group.Go(func() error { return a.admin.Run(behind) })
+	group.Go(func() error { return a.commit.Run(behind) })
+	group.Go(func() error { return a.awaitDatabase(behind) })
+	a.log.Info("serving", "events", a.Addr().String(), "admin", a.AdminAddr().String(), "database", a.url.String())
+
+	front, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(behind, cancel)() // what serves must not outlive what it needs
+	defer context.AfterFunc(front, func() { a.serving.Store(false) })()
+	err := a.events.Run(front)
+	stop()
+	if failed := group.Wait(); failed != nil && !errors.Is(failed, context.Canceled) {
+		err = errors.Join(err, failed)
+	}
+	a.log.Info("stopped")
+	if closing := a.closeSink(); closing != nil {
+		err = errors.Join(err, fmt.Errorf("closing the database: %w", closing))
+	}
+	return err
+}
+
+// ready says whether events can be expected to be stored.
+func (a *App) ready() (ok bool, degraded []string) {
+	stats := a.commit.Stats()
+	if stats.Outage != nil {
+		degraded = append(degraded, "database")
+	}
+	return a.serving.Load() && a.checked.Load() && a.commit.Ready(), degraded
+}
+
+func (a *App) stats() any {
+	ready, degraded := a.ready()
+	figures := admin.Snapshot(a.registry, "keygate_writer_")
+	figures["commit"] = a.commit.Stats()
+	figures["uptime_s"] = time.Since(a.started).Seconds()
+	figures["ready"] = ready
+	figures["degraded"] = append([]string{}, degraded...)
+	return figures
+}
