@@ -1,0 +1,35 @@
+package sqlitesink_test
+
+import (
+	"path/filepath"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"keygate/shared/database"
+	"keygate/writer/commit"
+	"keygate/writer/sinktest"
+	"keygate/writer/sqlitesink"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestContract(t *testing.T) {
+	sinktest.Run(t, emptyFile, open)
+}
+
+func emptyFile(tb testing.TB) database.URL {
+	tb.Helper()
+	return sinktest.ParseURL(tb, "sqlite:"+filepath.Join(tb.TempDir(), "keygate.db"))
+}
+
+func open(tb testing.TB, u database.URL) commit.Sink {
+	tb.Helper()
+	sink := sqlitesink.New(u.Path())
+	tb.Cleanup(func() {
+		if err := sink.Close(); err != nil {
+			tb.Error(err)
+		}
+	})
+	return sink
+}
