@@ -86,24 +86,44 @@ func Default() Options {
 
 // Validate finds what cannot be meant; its error is a sentence for each.
 func (o *Options) Validate() error {
-	_, err := o.Endpoint()
+	_, err := o.urls()
 	return errors.Join(err, o.Load.validate(), o.Traffic.validate(), o.Thresholds.validate(), o.numbering())
 }
 
 // Endpoint is the URL that requests are sent to: the target, completed with the path of the events.
 func (o *Options) Endpoint() (*url.URL, error) {
-	u, err := url.Parse(o.Target)
-	switch {
-	case err != nil:
-		return nil, fmt.Errorf("--target %q is not a URL", o.Target)
-	case u.Scheme != "http" || u.Hostname() == "" || u.User != nil:
-		return nil, fmt.Errorf("--target %q must be like http://127.0.0.1:8080: plain HTTP, no user", o.Target)
+	u, err := plainURL("target", o.Target)
+	if err != nil {
+		return nil, err
 	}
 	if u.Path == "" || u.Path == "/" {
 		u.Path = "/v1/events"
 		if o.Traffic.Batch > 1 {
 			u.Path = "/v1/events/batch"
 		}
+	}
+	return u, nil
+}
+
+// urls is every URL among the options.
+func (o *Options) urls() (list []*url.URL, err error) {
+	add := func(flag string, texts ...string) {
+		for _, text := range texts {
+			u, wrong := plainURL(flag, text)
+			list, err = append(list, u), errors.Join(err, wrong)
+		}
+	}
+	add("target", o.Target)
+	add("proxy-admin", o.Admin.Proxy...)
+	add("writer-admin", o.Admin.Writer...)
+	return list, err
+}
+
+// plainURL does not quote what it refuses: there may be a password in it.
+func plainURL(flag, text string) (*url.URL, error) {
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != "http" || u.Hostname() == "" || u.User != nil {
+		return nil, fmt.Errorf("--%s must be like http://127.0.0.1:8080: plain HTTP, no user", flag)
 	}
 	return u, nil
 }

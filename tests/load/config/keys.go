@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
-	"net/url"
 	"os"
 	"strings"
 )
@@ -72,11 +71,11 @@ func (o *Options) CheckHosts(ctx context.Context) error {
 	if o.AllowRemote {
 		return nil
 	}
-	for _, address := range append(append([]string{o.Target}, o.Admin.Proxy...), o.Admin.Writer...) {
-		u, err := url.Parse(address)
-		if err != nil {
-			return fmt.Errorf("%q is not a URL", address)
-		}
+	urls, err := o.urls()
+	if err != nil {
+		return err
+	}
+	for _, u := range urls {
 		found, err := net.DefaultResolver.LookupIPAddr(ctx, u.Hostname())
 		if err != nil {
 			return fmt.Errorf("looking up %q: %w", u.Hostname(), err)

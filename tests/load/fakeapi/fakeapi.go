@@ -24,11 +24,8 @@ type Event struct {
 type API struct {
 	URL string
 
-	// Answer is asked about the n-th request (from 0); status 0 accepts it in the ordinary way. Set it before the
-	// first request.
-	Answer func(n int) (status int, body string)
-
 	mu       sync.Mutex // held for the counting of a request, not for its answer
+	answer   func(n int) (status int, body string)
 	requests int
 	events   []Event
 	seen     map[string]bool
@@ -37,11 +34,18 @@ type API struct {
 // New starts a fake.
 func New(tb testing.TB) *API {
 	tb.Helper()
-	a := &API{seen: map[string]bool{}, Answer: func(int) (int, string) { return 0, "" }}
+	a := &API{seen: map[string]bool{}, answer: func(int) (int, string) { return 0, "" }}
 	server := httptest.NewServer(http.HandlerFunc(a.serve))
 	tb.Cleanup(server.Close)
 	a.URL = server.URL
 	return a
+}
+
+// Answer has the n-th request (from 0) answered by a function; its status 0 accepts it in the ordinary way.
+func (a *API) Answer(answer func(n int) (status int, body string)) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.answer = answer
 }
 
 // Requests is how many have arrived.
@@ -64,9 +68,9 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request) {
 		return // the client hung up, which is its right
 	}
 	batch := strings.HasSuffix(r.URL.Path, "/batch")
-	n, answer, ok := a.count(r.Header.Get("X-API-Key"), body, batch)
+	answer, ok, ask := a.count(r.Header.Get("X-API-Key"), body, batch)
 	w.Header().Set("Content-Type", "application/json")
-	status, text := a.Answer(n)
+	status, text := ask()
 	switch {
 	case status != 0:
 		answer = text
@@ -81,8 +85,8 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.WriteString(w, answer)
 }
 
-// count takes note of a request, and returns its number and the ordinary answer.
-func (a *API) count(key string, body []byte, batch bool) (n int, answer string, ok bool) {
+// count takes note of a request, and returns the ordinary answer and the function to ask for another one.
+func (a *API) count(key string, body []byte, batch bool) (ordinary string, ok bool, ask func() (int, string)) {
 	if !batch {
 		body = append(append([]byte{'['}, body...), ']')
 	}
@@ -90,6 +94,7 @@ func (a *API) count(key string, body []byte, batch bool) (n int, answer string, 
 	ok = json.Unmarshal(body, &list) == nil
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	n, answer := a.requests, a.answer
 	a.requests++
 	var results []string
 	for _, e := range list {
@@ -102,9 +107,9 @@ func (a *API) count(key string, body []byte, batch bool) (n int, answer string, 
 		a.seen[key+" "+e.DedupID] = true
 		results = append(results, `{"id":"01890a5d-ac96-774b-bcce-b302099a8057","status":"`+status+`"}`)
 	}
-	answer = strings.Join(results, ",")
+	ordinary = strings.Join(results, ",")
 	if batch {
-		answer = `{"results":[` + answer + `]}`
+		ordinary = `{"results":[` + ordinary + `]}`
 	}
-	return a.requests - 1, answer, ok
+	return ordinary, ok, func() (int, string) { return answer(n) }
 }

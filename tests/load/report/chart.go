@@ -138,7 +138,7 @@ func (a axis) down(v float64) float64   { return marginTop + (1-a.place(v))*plot
 // linear is an axis from 0 to a round value at or above top.
 func linear(top float64, unit string) axis {
 	step := roundStep(max(top, 1e-9) / 4)
-	end := math.Ceil(top/step-1e-9) * step
+	end := max(math.Ceil(top/step-1e-9), 1) * step
 	a := axis{place: func(v float64) float64 { return v / end }}
 	for i := 0.0; i*step <= end*(1+1e-9); i++ {
 		a.ticks = append(a.ticks, tick{i * step, trimmed(i*step) + unit})
@@ -148,7 +148,8 @@ func linear(top float64, unit string) axis {
 
 // span is an axis of time from 0 to exactly end seconds.
 func span(end float64) axis {
-	step := roundStep(max(end, 1e-9) / 8)
+	end = max(end, 1e-9)
+	step := roundStep(end / 8)
 	a := axis{place: func(v float64) float64 { return min(v/end, 1) }}
 	for i := 0.0; i*step <= end; i++ {
 		a.ticks = append(a.ticks, tick{i * step, trimmed(i*step) + " s"})
@@ -159,7 +160,8 @@ func span(end float64) axis {
 // logarithmic is an axis from low to high, both widened to 1, 2 or 5 times a power of ten.
 func logarithmic(low, high float64, unit string) axis {
 	var steps []float64
-	low, high = max(low, 1e-3), max(high, 2e-3)
+	high = max(high, 2e-3)
+	low = min(max(low, 1e-3), high) // of no values at all, low would be infinite
 	for decade := math.Floor(math.Log10(low)); decade <= math.Ceil(math.Log10(high)); decade++ {
 		for _, digit := range []float64{1, 2, 5} {
 			steps = append(steps, digit*math.Pow(10, decade))

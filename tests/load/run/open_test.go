@@ -27,13 +27,13 @@ func stalling(tb testing.TB, stall time.Duration) *fakeapi.API {
 	api := fakeapi.New(tb)
 	var once sync.Once
 	over := make(chan struct{})
-	api.Answer = func(n int) (int, string) {
+	api.Answer(func(n int) (int, string) {
 		if n >= 50 {
 			once.Do(func() { time.AfterFunc(stall, func() { close(over) }) })
 			<-over
 		}
 		return 0, ""
-	}
+	})
 	return api
 }
 

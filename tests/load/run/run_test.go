@@ -68,7 +68,7 @@ func TestAClosedLoopEndsWithItsDuration(t *testing.T) {
 
 func TestFailuresAreCountedByStatusAndCode(t *testing.T) {
 	api := fakeapi.New(t)
-	api.Answer = func(n int) (int, string) {
+	api.Answer(func(n int) (int, string) {
 		switch n % 10 {
 		case 0:
 			return 503, `{"type":"about:blank","status":503,"code":"queue_full"}`
@@ -78,7 +78,7 @@ func TestFailuresAreCountedByStatusAndCode(t *testing.T) {
 			return 401, `{"code":"` + strings.Repeat("x", 100) + `"}`
 		}
 		return 0, ""
-	}
+	})
 	result := load(t, plan(api.URL, 5), Limit{Requests: 100})
 	want := map[string]int64{"201": 70, "503 queue_full": 10, "500": 10, "401 other": 10}
 	if result.Requests != 100 || result.OK != 70 || result.Answered != 100 || !maps.Equal(result.Outcomes, want) {
@@ -88,12 +88,12 @@ func TestFailuresAreCountedByStatusAndCode(t *testing.T) {
 
 func TestABrokenConnectionFailsOneRequestAndIsReplaced(t *testing.T) {
 	api := fakeapi.New(t)
-	api.Answer = func(n int) (int, string) {
+	api.Answer(func(n int) (int, string) {
 		if n == 10 {
 			panic(http.ErrAbortHandler) // hangs up without an answer
 		}
 		return 0, ""
-	}
+	})
 	result := load(t, plan(api.URL, 1), Limit{Requests: 50})
 	if want := map[string]int64{"201": 49, "connection lost": 1}; !maps.Equal(result.Outcomes, want) {
 		t.Errorf("got %v", result.Outcomes)
@@ -106,12 +106,12 @@ func TestABrokenConnectionFailsOneRequestAndIsReplaced(t *testing.T) {
 func TestATimeoutIsAFailureWithItsWholeWait(t *testing.T) {
 	hold := make(chan struct{})
 	api := fakeapi.New(t)
-	api.Answer = func(n int) (int, string) {
+	api.Answer(func(n int) (int, string) {
 		if n == 0 {
 			<-hold
 		}
 		return 0, ""
-	}
+	})
 	t.Cleanup(func() { close(hold) }) // before the fake waits for its handlers
 	p := plan(api.URL, 1)
 	p.Timeout = 100 * time.Millisecond
@@ -158,12 +158,12 @@ func TestTheEndOfTheContextEndsARun(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			api := fakeapi.New(t)
-			api.Answer = func(n int) (int, string) {
+			api.Answer(func(n int) (int, string) {
 				if n == 100 {
 					cancel()
 				}
 				return 0, ""
-			}
+			})
 			runner, err := Open(t.Context(), plan(api.URL, 4))
 			if err != nil {
 				t.Fatal(err)
@@ -206,13 +206,13 @@ func TestRepeatedEventsAreAnsweredAsDuplicates(t *testing.T) {
 
 func TestBatchesAreCountedByEvent(t *testing.T) {
 	api := fakeapi.New(t)
-	api.Answer = func(n int) (int, string) {
+	api.Answer(func(n int) (int, string) {
 		if n > 0 {
 			return 0, ""
 		}
 		return 200, `{"results":[{"status":"accepted"},{"status":"rejected","code":"invalid_event"},` +
 			`{"status":"duplicate"},{"status":"rejected","code":"dedup_conflict"}]}`
-	}
+	})
 	p := plan(api.URL, 2)
 	p.Shape.Path, p.Shape.Batch, p.Repeat = "/v1/events/batch", 4, 0.25
 	result := load(t, p, Limit{Requests: 100})

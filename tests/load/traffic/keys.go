@@ -28,9 +28,6 @@ func NewKeys(list []string, zipf float64) *Keys {
 	return k
 }
 
-// Len is the number of keys.
-func (k *Keys) Len() int { return len(k.list) }
-
 func (k *Keys) longest() int {
 	length := 0
 	for _, key := range k.list {
