@@ -22,7 +22,7 @@ type Authenticator interface {
 
 // Forwarder sends one admitted request to its upstream and fills the response.
 type Forwarder interface {
-	Forward(ctx *fasthttp.RequestCtx, x *forward.Exchange) error
+	Forward(ctx *fasthttp.RequestCtx, x forward.Exchange) error
 }
 
 // Config is what a Server needs; all fields must be set, but for the ones that say otherwise.
@@ -101,7 +101,7 @@ func (s *Server) answer(x *exchange) {
 
 func (s *Server) forward(x *exchange, who auth.Principal) {
 	x.header = s.Policy.AppendHeader(x.header[:0], x.lines, x.vouch(who))
-	err := s.Forward.Forward(x.ctx, &forward.Exchange{
+	err := s.Forward.Forward(x.ctx, forward.Exchange{
 		Header: x.header, Target: x.target, Upgrade: string(x.upgrade()),
 	})
 	if err != nil {
