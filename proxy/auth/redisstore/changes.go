@@ -46,6 +46,7 @@ func (c *Cache) followMasters(ctx context.Context) {
 					delete(following, addr)
 				}
 			}
+			c.wanted.Store(int32(max(1, len(masters))))
 			for addr, master := range masters {
 				if following[addr] == nil {
 					one, stop := context.WithCancel(ctx)
@@ -53,7 +54,6 @@ func (c *Cache) followMasters(ctx context.Context) {
 					wg.Go(func() { c.keepSubscribed(one, master) })
 				}
 			}
-			c.wanted.Store(int32(max(1, len(masters))))
 		}
 		select {
 		case <-ctx.Done():

@@ -38,5 +38,5 @@
 //	    -@all +get +set +del +time +eval +evalsha +zadd +zrem +zscore +zrangebyscore +zremrangebyscore +pexpire \
 //	    +publish +subscribe +client|id +client|tracking +hello +auth +select
 //
-// and in a cluster also +cluster|slots +asking +readonly. Redis 6.0 or later.
+// and in a cluster also +cluster|slots and +asking. Redis 6.0 or later.
 package redisstore

@@ -82,6 +82,47 @@ func TestAnInvalidationOfAllVoidsEveryRecordEverywhere(t *testing.T) {
 	expect(t, invalidate(t, m[1], authtest.Patience, auth.Scope{All: true}), 2, 2)
 }
 
+// Each proxy is told once per invalidation, however close they follow each other.
+func TestEveryOneOfManyInvalidationsOfAllIsHeardOnce(t *testing.T) {
+	_, _, m := fleet(t, 2, "")
+	mark := m[1].Mark()
+	const times = 50
+	for range times {
+		expect(t, invalidate(t, m[0], authtest.Patience, auth.Scope{All: true}), 2, 2)
+	}
+	if n := count(m[1].Since(mark), auth.Remove); n != times {
+		t.Errorf("%d removes", n)
+	}
+}
+
+// Evict of all tells others by the floor alone, and who evicted has removed its own copies before.
+func TestARaisedFloorRemovesAllElsewhereWithoutAMessage(t *testing.T) {
+	t.Parallel()
+	_, operator, m := fleet(t, 2, "")
+	marks := []int{m[0].Mark(), m[1].Mark()}
+	if err := m[0].Evict(t.Context(), auth.Scope{All: true}); err != nil {
+		t.Fatal(err)
+	}
+	m[1].Await(t, marks[1], auth.Remove, "")
+	beat := lastBeat(t, operator, "a")
+	until(t, "another heartbeat or two", func() bool { return lastBeat(t, operator, "a") >= beat+2000 })
+	if n := count(m[0].Since(marks[0]), auth.Remove); n != 0 {
+		t.Errorf("who evicted was told to remove %d times", n)
+	}
+	if n := count(m[1].Since(marks[1]), auth.Remove); n != 1 {
+		t.Errorf("the other was told to remove %d times", n)
+	}
+}
+
+func lastBeat(t *testing.T, operator *redis.Client, proxy string) float64 {
+	t.Helper()
+	score, err := operator.ZScore(t.Context(), "keygate:proxies", proxy).Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return score
+}
+
 func TestThousandsOfPrefixesAreInvalidatedAtOnce(t *testing.T) {
 	_, _, m := fleet(t, 2, secret)
 	prefixes := make([]string, 10_000)

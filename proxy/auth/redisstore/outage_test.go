@@ -2,6 +2,7 @@ package redisstore_test
 
 import (
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -94,6 +95,23 @@ func TestADeadRedisIsAnErrorAtOnceAndRecovers(t *testing.T) {
 }
 
 func second[T any](_ T, err error) error { return err }
+
+func TestAWrongPasswordIsAnOutage(t *testing.T) {
+	server := servers.StartRedis(t, "--requirepass", "right")
+	c := open(t, config(t, strings.Replace(server.URL(), "redis://", "redis://:wrong-password@", 1), "a", ""))
+	var err error
+	for range 10 {
+		if _, err = c.Get(t.Context(), "p"); err == nil {
+			t.Fatal("read with a wrong password")
+		}
+		if strings.Contains(err.Error(), "wrong-password") {
+			t.Fatalf("the password is shown: %v", err)
+		}
+	}
+	if !errors.Is(err, redisstore.ErrCacheDown) || c.Healthy() {
+		t.Errorf("healthy: %v, last error %v", c.Healthy(), err)
+	}
+}
 
 // What Redis itself answers with comes at once: it opens no breaker, and reading goes on.
 func TestARedisOutOfMemoryIsStillRead(t *testing.T) {

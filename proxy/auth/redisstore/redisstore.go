@@ -104,7 +104,7 @@ func (c *Cache) ask(ctx context.Context, command string, do func(context.Context
 	}
 	outcome, err := c.trip(ctx, c.cfg.Timeout, command, do)
 	if outcome != outcomeCancelled {
-		c.breaker.report(outcome == outcomeOK || outcome == outcomeRefused, time.Now())
+		c.breaker.report(outcome == outcomeOK || outcome == outcomeRefused && !notServing(err), time.Now())
 	}
 	return err
 }
@@ -130,6 +130,11 @@ func (c *Cache) trip(
 		return outcome, fmt.Errorf("asking Redis to %s: %w", command, err)
 	}
 	return outcome, nil
+}
+
+// notServing says that Redis answers every command with this error, so that there is no point in asking more.
+func notServing(err error) bool {
+	return redis.HasErrorPrefix(err, "LOADING") || redis.HasErrorPrefix(err, "NOAUTH") || redis.HasErrorPrefix(err, "WRONGPASS")
 }
 
 // outcomeOf says how a round trip ended. An error that Redis itself answered with (out of memory, read-only, loading) is

@@ -20,7 +20,7 @@ local function read(key)
 	return value
 end
 local function floor()
-	return KEYS[2] and redis.call('GET', KEYS[2])
+	return KEYS[2] ~= nil and redis.call('GET', KEYS[2])
 end
 `
 )

@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -21,9 +20,6 @@ const (
 	// After a loss, a fleet does not come back all at once, nor does it hammer a server that is starting.
 	minRetry, maxRetry = 20 * time.Millisecond, time.Second
 )
-
-// errReconnected ends a subscription whose connection the library replaced: tracking is not on in the new one.
-var errReconnected = errors.New("the connection was lost")
 
 // keepSubscribed subscribes to a server again and again until ctx ends.
 func (c *Cache) keepSubscribed(ctx context.Context, server *redis.Client) {
@@ -120,27 +116,21 @@ func reasonOf(ctx context.Context, err error) string {
 type subscription struct {
 	client *redis.Client
 	pubsub *redis.PubSub
-	dialed atomic.Bool
 }
 
 // newSubscription makes a client of its own for server: the same address, or the same Sentinels, TLS and user.
 func newSubscription(server *redis.Client, keyPrefix string) *subscription {
-	s := &subscription{}
 	opts := *server.Options()
-	opts.PoolSize, opts.MinIdleConns = 1, 0
+	opts.MinIdleConns = 0
 	opts.OnConnect = func(ctx context.Context, conn *redis.Conn) error {
-		if s.dialed.Swap(true) {
-			return errReconnected
-		}
 		id, err := conn.ClientID(ctx).Result()
 		if err != nil {
 			return err
 		}
 		return conn.Do(ctx, "client", "tracking", "on", "redirect", id, "bcast", "prefix", keyPrefix).Err()
 	}
-	s.client = redis.NewClient(&opts)
-	s.pubsub = s.client.Subscribe(context.Background())
-	return s
+	client := redis.NewClient(&opts)
+	return &subscription{client, client.Subscribe(context.Background())}
 }
 
 // open subscribes and returns when Redis has confirmed.
