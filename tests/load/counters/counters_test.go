@@ -6,7 +6,12 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"go.uber.org/goleak"
+
+	"keygate/proxy/auth"
+	"keygate/writer/commit"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -89,6 +94,31 @@ func TestOneListenerMayShowBothPrograms(t *testing.T) {
 	both := listener(t, proxyBefore+writerBefore, proxyBefore+writerBefore, proxyAfter+writerAfter)
 	if u := between(t, []string{both}, []string{both}); u.StatementCount() != 42 || u.SourceQueries != 4 {
 		t.Errorf("got %v and %v queries", u.Statements, u.SourceQueries)
+	}
+}
+
+// A series renamed in one of the programs would otherwise turn a figure into "not available" and nothing red.
+func TestTheProgramsCountUnderTheNamesReadHere(t *testing.T) {
+	registry := prometheus.NewRegistry()
+	auth.NewMetrics(registry)
+	commit.New(commit.Config{Registerer: registry})
+	server := httptest.NewServer(promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	t.Cleanup(server.Close)
+	r := Read(t.Context(), []string{server.URL}, []string{server.URL})
+	if r.proxyErr != nil || r.writerErr != nil {
+		t.Fatalf("%v, %v", r.proxyErr, r.writerErr)
+	}
+	needed := []series{
+		{name: queries}, {name: statements, kind: "insert"}, {name: statements, kind: "find"},
+		{name: lookups, tier: "memory", outcome: "negative"},
+	}
+	for _, tier := range Tiers {
+		needed = append(needed, series{name: lookups, tier: tier, outcome: "hit"})
+	}
+	for _, s := range needed {
+		if _, there := r.proxy[s]; !there {
+			t.Errorf("nobody exports %+v", s)
+		}
 	}
 }
 
