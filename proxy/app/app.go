@@ -1,0 +1,134 @@
+// Package app wires the proxy: what is built, in which order it starts, and the same order backwards when it stops.
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"golang.org/x/sync/errgroup"
+
+	"keygate/proxy/auth"
+	"keygate/proxy/auth/memstore"
+	"keygate/proxy/auth/redisstore"
+	"keygate/proxy/config"
+	"keygate/proxy/forward"
+	"keygate/proxy/server"
+	"keygate/shared/admin"
+	"keygate/shared/trust"
+)
+
+// App is a proxy.
+type App struct {
+	cfg      config.Config
+	log      *slog.Logger
+	registry *prometheus.Registry
+	secrets  *trust.Secrets
+	started  time.Time
+
+	memory   *memstore.Store
+	negative *memstore.Store
+	redis    *redisstore.Cache // nil without one
+	source   *source
+	resolver *auth.Resolver
+	forward  *forward.Forwarder
+	edge     *server.Server
+	admin    *admin.Server
+
+	serving atomic.Bool // until the stop was asked for
+	reached atomic.Bool // source or Redis have answered once
+}
+
+// Open builds a proxy and opens its listeners; what it returns must be Run. The database is asked once: one that is not
+// migrated, or a query that does not fit it, is an error. One that cannot be reached is an error only if it is needed now.
+func Open(ctx context.Context, cfg config.Config, log *slog.Logger, needDatabase bool) (*App, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	a := &App{cfg: cfg, log: log, registry: prometheus.NewRegistry(), started: time.Now()}
+	a.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	a.serving.Store(true)
+	for _, build := range []func() error{a.buildTiers, a.buildResolver, a.buildForwarder, a.buildListeners} {
+		if err := build(); err != nil {
+			return nil, errors.Join(err, a.close())
+		}
+	}
+	if err := a.proveSource(ctx); err != nil && (needDatabase || !isTransient(err)) {
+		return nil, errors.Join(err, a.close())
+	}
+	for _, listen := range []func() error{a.edge.Listen, a.admin.Listen} {
+		if err := listen(); err != nil {
+			return nil, errors.Join(err, a.close())
+		}
+	}
+	return a, nil
+}
+
+// Addr is where clients are served, AdminAddr where operators are.
+func (a *App) Addr() net.Addr      { return a.edge.Addr() }
+func (a *App) AdminAddr() net.Addr { return a.admin.Addr() }
+
+// Run serves until ctx ends and what was accepted has been answered. It closes everything that Open opened.
+func (a *App) Run(ctx context.Context) error {
+	behind, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	group, behind := errgroup.WithContext(behind)
+	group.Go(func() error { return a.admin.Run(behind) })
+	group.Go(func() error { return a.resolver.Run(behind) })
+	group.Go(func() error { return a.followSource(behind) })
+	if a.redis != nil {
+		group.Go(func() error { return a.redis.Run(behind, a.heard) })
+	}
+	a.log.Info("serving", "clients", a.Addr().String(), "admin", a.AdminAddr().String())
+
+	front, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(behind, cancel)() // what serves must not outlive what it needs
+	defer context.AfterFunc(front, func() { a.serving.Store(false) })()
+	err := a.edge.Run(front)
+	a.forward.Close()
+	stop()
+	if failed := group.Wait(); failed != nil && !errors.Is(failed, context.Canceled) {
+		err = errors.Join(err, failed)
+	}
+	a.log.Info("stopped")
+	return errors.Join(err, a.close())
+}
+
+// heard passes on what Redis tells.
+func (a *App) heard(c auth.Change) {
+	a.reached.Store(true)
+	a.resolver.Heard(c)
+}
+
+// close frees what was built, the last first. Listeners of a proxy that ran are closed already.
+func (a *App) close() error {
+	var errs []error
+	if a.forward != nil {
+		a.forward.Close()
+	}
+	if a.resolver != nil {
+		a.resolver.Close()
+	}
+	if a.source != nil {
+		a.source.Close()
+	}
+	if a.redis != nil {
+		errs = append(errs, a.redis.Close())
+	}
+	for _, store := range []*memstore.Store{a.negative, a.memory} {
+		if store != nil {
+			errs = append(errs, store.Close())
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("stopping: %w", err)
+	}
+	return nil
+}

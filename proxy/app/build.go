@@ -1,0 +1,135 @@
+package app
+
+import (
+	"crypto/rand"
+	"fmt"
+	"strings"
+	"time"
+
+	"keygate/proxy/apikey"
+	"keygate/proxy/auth"
+	"keygate/proxy/auth/memstore"
+	"keygate/proxy/auth/redisstore"
+	"keygate/proxy/forward"
+	"keygate/proxy/identity"
+	"keygate/proxy/invalidate"
+	"keygate/proxy/server"
+	"keygate/shared/admin"
+	"keygate/shared/build"
+	"keygate/shared/serving"
+	"keygate/shared/trust"
+)
+
+const (
+	// negativeShare of the cache's memory remembers keys that do not exist: 16 MiB at the default, 200,000 of them.
+	negativeShare = 16
+	// redisTimeout is what a request waits for Redis. A healthy one answers within a millisecond.
+	redisTimeout = 50 * time.Millisecond
+	// aliveMargin is how much longer than its copies are fresh a silent proxy is waited for.
+	aliveMargin = 3 * time.Second
+)
+
+func (a *App) buildTiers() (err error) {
+	if a.secrets, err = trust.Parse(a.cfg.TrustSecret); err != nil {
+		return err
+	}
+	forget := a.cfg.Cache.TTL + a.cfg.Redis.TTL + a.cfg.Cache.StaleIfError
+	if a.memory, err = memstore.Open(memstore.Config{MaxBytes: a.cfg.Cache.Size, Forget: forget}); err != nil {
+		return err
+	}
+	a.negative, err = memstore.Open(memstore.Config{
+		MaxBytes: a.cfg.Cache.Size / negativeShare, Forget: max(a.cfg.Cache.NegativeTTL, time.Second),
+	})
+	if err != nil {
+		return err
+	}
+	if a.cfg.Redis.URL != "" {
+		if err := a.buildRedis(); err != nil {
+			return err
+		}
+	}
+	a.source, err = newSource(&a.cfg, a.log, a.registry)
+	return err
+}
+
+func (a *App) buildRedis() (err error) {
+	a.redis, err = redisstore.New(redisstore.Config{
+		URL: a.cfg.Redis.URL, KeyPrefix: a.cfg.Redis.KeyPrefix,
+		RedisTTL: a.cfg.Redis.TTL, StaleIfError: a.cfg.Cache.StaleIfError, Timeout: redisTimeout,
+		ProxyID: rand.Text(), Alive: a.cfg.Cache.TTL + aliveMargin,
+		Secrets: a.secrets, Logger: a.log, Metrics: redisstore.NewMetrics(a.registry),
+	})
+	return err
+}
+
+func (a *App) buildResolver() error {
+	cfg := auth.Config{
+		Format: apikey.Format{ForeignPrefix: a.cfg.Keys.PrefixLength}, Pepper: []byte(a.cfg.Keys.Pepper),
+		Memory: a.memory, Negative: a.negative, Source: a.source,
+		CacheTTL: a.cfg.Cache.TTL, SharedTTL: a.cfg.Redis.TTL,
+		NegativeTTL: a.cfg.Cache.NegativeTTL, StaleIfError: a.cfg.Cache.StaleIfError,
+		SourceRate: a.cfg.Source.Rate, SourceConcurrency: a.cfg.Source.Concurrency,
+		HashesMayChange: a.cfg.Keys.Query != "",
+		Logger:          a.log, Metrics: auth.NewMetrics(a.registry),
+	}
+	if a.redis != nil {
+		cfg.Cache = a.redis
+	}
+	a.resolver = auth.New(cfg)
+	return nil
+}
+
+func (a *App) buildForwarder() (err error) {
+	upstream := a.cfg.Upstream
+	routes := make([]forward.Route, 0, len(upstream.Routes))
+	for _, text := range upstream.Routes {
+		prefix, url, ok := strings.Cut(text, "=")
+		if !ok || !strings.HasPrefix(prefix, "/") {
+			return fmt.Errorf("--route %s: write it as PREFIX=URL, as in /v1/events=http://127.0.0.1:8081", text)
+		}
+		routes = append(routes, forward.Route{Prefix: prefix, URL: url})
+	}
+	a.forward, err = forward.New(forward.Config{
+		Upstreams: upstream.URLs, Routes: routes, Idempotent: upstream.Idempotent,
+		ConnectTimeout: upstream.ConnectTimeout, ResponseTimeout: upstream.ResponseTimeout, IdleTimeout: upstream.IdleTimeout,
+		MaxBody: int64(a.cfg.Clients.MaxBody), Logger: a.log, Registerer: a.registry,
+	})
+	return err
+}
+
+func (a *App) buildListeners() error {
+	clients := a.cfg.Clients
+	carriers, err := identity.ParseCarriers(clients.Credentials)
+	if err != nil {
+		return err
+	}
+	a.edge = server.New(server.Config{
+		Address: a.cfg.Listen,
+		Auth:    a.resolver,
+		Policy: identity.New(identity.Policy{
+			OrgHeader: clients.OrgHeader, Carriers: carriers, KeepCredential: clients.KeepCredential, Secrets: a.secrets,
+		}),
+		Forward: a.forward,
+		Public:  clients.PublicPaths, PublicPreflight: clients.PublicPreflight, Timing: a.cfg.Timing,
+		MaxBody: int64(clients.MaxBody), HeaderTimeout: clients.HeaderTimeout, IdleTimeout: clients.IdleTimeout,
+		DrainDelay: a.cfg.DrainDelay, Logger: a.log, Metrics: serving.NewMetrics(a.registry, "proxy"),
+	})
+	a.admin = admin.New(admin.Config{
+		Program: "proxy", Listen: a.cfg.AdminListen, Token: a.cfg.AdminToken,
+		Ready: a.ready, Gatherer: a.registry, Stats: a.stats, Headline: headline,
+		Build: build.Info(), Logger: a.log,
+	})
+	a.endpoint().Routes(a.admin.Handle)
+	return nil
+}
+
+func (a *App) endpoint() *invalidate.Endpoint {
+	cfg := invalidate.Config{Local: a.resolver, Logger: a.log}
+	if a.redis != nil {
+		cfg.Fleet = a.redis
+	}
+	if a.source.ownTable {
+		cfg.Directory = a.source
+	}
+	return invalidate.New(cfg)
+}
