@@ -15,6 +15,8 @@ import (
 const (
 	firstPause = 10 * time.Millisecond
 	lastPause  = 250 * time.Millisecond
+	// A worker with requests this far apart reports each at once: the progress shown would lag behind otherwise.
+	seldom = 100 * time.Millisecond
 	// A connection that is not made by now is a failure; loopback answers or refuses within microseconds.
 	dialTimeout = 5 * time.Second
 )
@@ -54,8 +56,7 @@ func (w *worker) work(p *phase) {
 	} else {
 		w.closedLoop(p)
 	}
-	p.timeline.Add(&w.window, w.since, w.since)
-	w.window.Reset()
+	w.report(p, w.since)
 }
 
 func (w *worker) closedLoop(p *phase) {
@@ -110,9 +111,9 @@ func (w *worker) request(p *phase, intended, now time.Duration) time.Duration {
 
 func (w *worker) record(p *phase, intended, end time.Duration, o outcome) {
 	if end >= w.until {
-		w.until = p.timeline.Add(&w.window, w.since, end)
-		w.window.Reset()
+		w.report(p, end)
 	}
+	gap := end - w.since
 	w.since = end
 	if o.measured() {
 		w.window.Latency.Record(end - intended)
@@ -124,6 +125,15 @@ func (w *worker) record(p *phase, intended, end time.Duration, o outcome) {
 		w.failed.Add(1)
 	}
 	w.tally.add(o)
+	if gap > seldom {
+		w.report(p, end)
+	}
+}
+
+// report brings the window to the timeline and opens the next one.
+func (w *worker) report(p *phase, now time.Duration) {
+	w.until = p.timeline.Add(&w.window, w.since, now)
+	w.window.Reset()
 }
 
 func (w *worker) dial(ctx context.Context) error {
