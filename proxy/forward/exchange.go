@@ -1,8 +1,8 @@
 // Package forward makes one upstream call for a request that fasthttp has read, and fills the answer in.
 //
-// It owns the round trip: a pool of connections, the bytes of the request, and a strict reading of the answer. The types
-// of requests and answers are fasthttp's; its client is not used, because it reads framing leniently, repeats requests
-// that may have been executed, and neither streams both ways nor upgrades.
+// It owns the round trip: the connections, the bytes of the request, and a strict reading of the answer. Requests and
+// answers are fasthttp's types, but its client is not used: that reads framing leniently, repeats requests that may have
+// been executed, and neither streams both ways at once nor upgrades.
 package forward
 
 import (
@@ -15,7 +15,7 @@ import (
 )
 
 // The errors of Forward, to be told apart by errors.Is. With an error, nothing of an answer has reached the client and
-// ctx.Response is the caller's to fill. What goes wrong later can only truncate the answer, and is no error of Forward.
+// ctx.Response is the caller's to fill. What goes wrong later truncates the answer, and is no error of Forward.
 var (
 	ErrUnreachable   = errors.New("no connection to the upstream, or it broke before the answer") // 502
 	ErrBadResponse   = errors.New("the upstream's answer breaks HTTP/1.1")                        // 502
@@ -26,12 +26,9 @@ var (
 	ErrClientTimeout = errors.New("the client's request body came too slowly")                    // 408
 )
 
-// Route sends the requests whose target begins with Prefix to URL. The longest prefix wins; routes of the same prefix
-// are balanced like upstreams.
-type Route struct {
-	Prefix string // compared with the raw target, byte by byte
-	URL    string
-}
+// Route sends the requests whose target begins with Prefix, byte by byte, to URL. The longest prefix wins; routes of
+// the same prefix are balanced like upstreams.
+type Route struct{ Prefix, URL string }
 
 // Config is what a Forwarder is built from. A URL is http://host[:port], https://host[:port] or unix:/path.
 type Config struct {
@@ -54,7 +51,7 @@ type Config struct {
 type Exchange struct {
 	// Header, unless nil, is sent in place of ctx.Request.Header: complete lines, each with its CR LF, Host among them,
 	// without framing, hop-by-hop and Upgrade lines and without the empty line. It is copied before Forward returns.
-	// If it is nil, ctx.Request.Header is sent with the names as fasthttp normalised them, and is changed by that.
+	// If it is nil, ctx.Request.Header is sent with names as fasthttp normalised them, and is changed by that.
 	Header []byte
 
 	// Target is the path and query to send and to choose the route by. If nil, it is ctx.Request.Header.RequestURI().

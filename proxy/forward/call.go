@@ -1,0 +1,172 @@
+package forward
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"keygate/proxy/header"
+)
+
+// repeatPause lets an upstream that refused come back, if there is no other to ask.
+const repeatPause = 25 * time.Millisecond
+
+// call is one Forward.
+type call struct {
+	f        *Forwarder
+	ctx      *fasthttp.RequestCtx
+	exchange Exchange
+
+	out        []byte    // the head of the request and, if it is held, its body
+	body       io.Reader // the body if it is not held
+	length     int64     // of body, inChunks if unknown
+	isHead     bool
+	http11     bool // the client's version
+	safe       bool // GET, HEAD or OPTIONS, without a body
+	idempotent bool // may be executed twice, and is held
+	repeated   bool
+	refused    bool // ctx.Response holds a 503 that is being asked again
+
+	lines  header.Lines // of the answer; they alias the connection's buffer
+	up     *conn        // nil: none was had
+	upload *upload      // nil unless body is being sent
+	live   *live        // nil unless the exchange may take long
+	goesOn bool         // after Forward, so that finish releases the call
+}
+
+func (c *call) release() {
+	if cap(c.out) > 2*maxHeld {
+		c.out = nil
+	}
+	*c = call{f: c.f, out: c.out[:0], lines: c.lines[:0]}
+	c.f.calls.Put(c)
+}
+
+func (c *call) run() error {
+	if err := c.prepare(); err != nil {
+		return err
+	}
+	if err := c.try(c.f.route(c.target())); err != nil && !c.refused {
+		return err
+	}
+	return nil // when a 503 was asked again in vain, it stands
+}
+
+// try makes attempts until one is to be the last. What was sent is sent once more at most.
+func (c *call) try(g *group) (err error) {
+	for tried := uint64(0); ; {
+		i := g.pick(tried)
+		if i < 0 { // no upstream let us connect
+			if !c.idempotent || c.repeated || errors.Is(err, ErrBusy) {
+				return err
+			}
+			tried = 0
+			c.repeat(repeatPause)
+			continue
+		}
+		err = c.attempt(g.targets[i])
+		if errors.Is(err, ErrTimeout) || c.up == nil && !errors.Is(err, ErrBusy) {
+			c.f.failed(g, g.targets[i])
+		}
+		switch {
+		case errors.Is(err, errStale): // nothing was sent: take another connection
+		case err != nil && c.up == nil: // nothing was sent: take another upstream
+			tried |= 1 << i
+		case err != nil && c.mayRepeat(err):
+			c.repeat(0)
+		case err == nil && c.mayAskAgain():
+			c.refused = true
+			c.repeat(repeatPause)
+		default:
+			return err
+		}
+	}
+}
+
+func (c *call) repeat(pause time.Duration) {
+	c.repeated = true
+	c.f.metrics.repeats.Inc()
+	time.Sleep(pause)
+}
+
+// mayRepeat says whether a request that was sent, as far as we know, may be sent again on a new connection.
+func (c *call) mayRepeat(err error) bool {
+	if c.repeated || c.upload != nil || !errors.Is(err, ErrUnreachable) {
+		return false
+	}
+	return c.idempotent || !c.up.sent || c.safe && c.up.reused && !c.up.answered
+}
+
+func (c *call) mayAskAgain() bool {
+	return c.idempotent && !c.repeated && !c.goesOn &&
+		c.ctx.Response.StatusCode() == fasthttp.StatusServiceUnavailable
+}
+
+// attempt asks one upstream. After an error nothing goes on, and the connection is closed.
+func (c *call) attempt(t *target) error {
+	var err error
+	if c.up, err = t.get(c.repeated); err != nil {
+		return err
+	}
+	var h head
+	if c.body == nil {
+		err = c.up.send(c.out, c.f.cfg.ResponseTimeout)
+	} else {
+		err = c.startUpload()
+	}
+	if err == nil {
+		h, err = c.readHead()
+	}
+	if err == nil {
+		if t.failures.Load() != 0 {
+			t.failures.Store(0)
+		}
+		err = c.answer(h)
+	}
+	if err == nil {
+		return nil
+	}
+	failed := c.up
+	c.drop(false)
+	if c.up = failed; c.upload != nil && c.upload.client {
+		return c.upload.err
+	}
+	return upstreamError(err)
+}
+
+// drop ends what belongs to the exchange, and gives its connection back.
+func (c *call) drop(reuse bool) {
+	if c.upload != nil {
+		c.upload.resume()
+		reuse = c.upload.stop() && reuse
+		c.up.until = time.Time{} // the upload may have changed the deadline
+	}
+	if c.live != nil {
+		c.f.end(c.live)
+	}
+	if c.up != nil {
+		c.up.end(reuse)
+	}
+	c.live, c.up = nil, nil
+}
+
+// finish is the end of a call that went on after Forward.
+func (c *call) finish(reuse bool) {
+	c.drop(reuse)
+	c.release()
+}
+
+// upstreamError gives an error of the connection to an upstream its kind.
+func upstreamError(err error) error {
+	switch {
+	case errors.Is(err, errStale), errors.Is(err, ErrBadResponse), errors.Is(err, ErrUnreachable):
+		return err
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return ErrTimeout
+	}
+	return fmt.Errorf("%w: %w", ErrUnreachable, err)
+}

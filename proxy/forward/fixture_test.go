@@ -1,0 +1,427 @@
+package forward_test
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http/httputil"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/valyala/fasthttp"
+	"go.uber.org/goleak"
+
+	"keygate/proxy/forward"
+)
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m)
+}
+
+// patience bounds every wait in the tests; only failing tests take that long.
+const patience = 10 * time.Second
+
+// peer is one connection as a test sees it, with a deadline on everything.
+type peer struct {
+	tb testing.TB
+	net.Conn
+	r *bufio.Reader
+}
+
+func newPeer(tb testing.TB, c net.Conn) *peer {
+	_ = c.SetDeadline(time.Now().Add(patience))
+	return &peer{tb: tb, Conn: c, r: bufio.NewReader(c)}
+}
+
+func (p *peer) send(text string) {
+	_, _ = io.WriteString(p.Conn, text)
+}
+
+// head reads up to and including an empty line, "" at the end of the connection.
+func (p *peer) head() string {
+	var head strings.Builder
+	for {
+		line, err := p.r.ReadString('\n')
+		head.WriteString(line)
+		if err != nil {
+			return ""
+		}
+		if line == "\r\n" {
+			return head.String()
+		}
+	}
+}
+
+// message is a request or an answer as it came over the wire.
+type message struct {
+	head string // with the empty line
+	body string // without framing
+	cut  bool   // the body broke off
+}
+
+func (m message) line() string { return m.head[:strings.Index(m.head, "\r\n")] }
+
+func (m message) status() int {
+	status, _ := strconv.Atoi(strings.Fields(m.head + " 0 0")[1])
+	return status
+}
+
+// values returns what the header lines of one name hold, in order.
+func (m message) values(name string) []string {
+	var values []string
+	for _, line := range strings.Split(m.head, "\r\n") {
+		if key, value, ok := strings.Cut(line, ":"); ok && strings.EqualFold(key, name) {
+			values = append(values, strings.TrimSpace(value))
+		}
+	}
+	return values
+}
+
+func (m message) value(name string) string { return strings.Join(m.values(name), "|") }
+
+// message reads a whole message. A message without framing has a body only if untilClose is set.
+func (p *peer) message(untilClose bool) (m message, ok bool) {
+	m.head = p.head()
+	if m.head == "" {
+		return m, false
+	}
+	var body []byte
+	var err error
+	switch {
+	case m.value("Transfer-Encoding") != "":
+		body, err = io.ReadAll(httputil.NewChunkedReader(p.r))
+		if err == nil {
+			p.head()
+		}
+	case m.value("Content-Length") != "":
+		n, _ := strconv.Atoi(m.value("Content-Length"))
+		body = make([]byte, n)
+		n, err = io.ReadFull(p.r, body)
+		body = body[:n]
+	case untilClose:
+		body, err = io.ReadAll(p.r)
+	}
+	m.body, m.cut = string(body), err != nil
+	return m, true
+}
+
+func (p *peer) request() (message, bool) { return p.message(false) }
+
+func (p *peer) answer() message {
+	p.tb.Helper()
+	m, ok := p.message(false)
+	if !ok {
+		p.tb.Fatal("the connection ended before an answer")
+	}
+	return m
+}
+
+// upstream accepts connections and gives each to serve. It counts connections and remembers requests.
+type upstream struct {
+	net.Listener
+	tb    testing.TB
+	conns sync.WaitGroup
+
+	mu       sync.Mutex
+	open     map[net.Conn]struct{}
+	accepted int
+	requests []message
+}
+
+func startUpstream(tb testing.TB, serve func(u *upstream, p *peer)) *upstream {
+	tb.Helper()
+	return startUpstreamOn(tb, listen(tb, "tcp", "127.0.0.1:0"), serve)
+}
+
+func listen(tb testing.TB, network, address string) net.Listener {
+	tb.Helper()
+	l, err := net.Listen(network, address)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return l
+}
+
+func startUpstreamOn(tb testing.TB, l net.Listener, serve func(u *upstream, p *peer)) *upstream {
+	tb.Helper()
+	u := &upstream{Listener: l, tb: tb, open: map[net.Conn]struct{}{}}
+	u.conns.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			u.mu.Lock()
+			u.accepted++
+			u.open[c] = struct{}{}
+			u.mu.Unlock()
+			u.conns.Go(func() {
+				serve(u, newPeer(tb, c))
+				c.Close()
+				u.mu.Lock()
+				delete(u.open, c)
+				u.mu.Unlock()
+			})
+		}
+	})
+	tb.Cleanup(u.stop)
+	return u
+}
+
+func (u *upstream) stop() {
+	u.Close()
+	u.dropAll()
+	u.conns.Wait()
+}
+
+// dropAll closes all connections from the upstream's side.
+func (u *upstream) dropAll() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for c := range u.open {
+		c.Close()
+	}
+}
+
+// next reads a request and remembers it.
+func (u *upstream) next(p *peer) (message, bool) {
+	m, ok := p.request()
+	if ok {
+		u.mu.Lock()
+		u.requests = append(u.requests, m)
+		u.mu.Unlock()
+	}
+	return m, ok
+}
+
+func (u *upstream) counts() (connections, requests int) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.accepted, len(u.requests)
+}
+
+func (u *upstream) seen() []message {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.requests
+}
+
+func (u *upstream) url() string {
+	if u.Addr().Network() == "unix" {
+		return "unix:" + u.Addr().String()
+	}
+	return "http://" + u.Addr().String()
+}
+
+// always answers every request with the same bytes.
+func always(answer string) func(u *upstream, p *peer) {
+	return func(u *upstream, p *peer) {
+		for {
+			if _, ok := u.next(p); !ok {
+				return
+			}
+			p.send(answer)
+		}
+	}
+}
+
+const okAnswer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+// proxy is a fasthttp server that forwards everything, as the real one does after its own checks.
+type proxy struct {
+	tb        testing.TB
+	forwarder *forward.Forwarder
+	metrics   *prometheus.Registry
+	server    *fasthttp.Server
+	listener  net.Listener
+
+	mu   sync.Mutex
+	errs []error
+}
+
+type options struct {
+	config   forward.Config
+	exchange func(ctx *fasthttp.RequestCtx, e *forward.Exchange)
+	after    func(ctx *fasthttp.RequestCtx)
+	network  string
+}
+
+func startProxy(tb testing.TB, config forward.Config) *proxy {
+	tb.Helper()
+	return startProxyWith(tb, options{config: config})
+}
+
+func startProxyWith(tb testing.TB, o options) *proxy {
+	tb.Helper()
+	p := &proxy{tb: tb, metrics: prometheus.NewRegistry()}
+	o.config.Registerer = p.metrics
+	var err error
+	if p.forwarder, err = forward.New(o.config); err != nil {
+		tb.Fatal(err)
+	}
+	p.server = &fasthttp.Server{
+		Handler:                      func(ctx *fasthttp.RequestCtx) { p.handle(ctx, &o) },
+		StreamRequestBody:            true,
+		DisablePreParseMultipartForm: true,
+		NoDefaultServerHeader:        true,
+		NoDefaultDate:                true,
+		NoDefaultContentType:         true,
+		SecureErrorLogMessage:        true,
+		ReadBufferSize:               16 << 10,
+		IdleTimeout:                  time.Minute,
+		CloseOnShutdown:              true,
+		Logger:                       silent{},
+	}
+	if o.network == "unix" {
+		p.listener = listen(tb, "unix", filepath.Join(tb.TempDir(), "proxy"))
+	} else {
+		p.listener = listen(tb, "tcp", "127.0.0.1:0")
+	}
+	served := make(chan error, 1)
+	go func() { served <- p.server.Serve(p.listener) }()
+	tb.Cleanup(func() {
+		done := make(chan struct{})
+		go func() { p.forwarder.Close(); close(done) }()
+		_ = p.server.Shutdown()
+		<-served
+		select {
+		case <-done:
+		case <-time.After(patience):
+			tb.Error("Close did not return")
+		}
+	})
+	return p
+}
+
+type silent struct{}
+
+func (silent) Printf(string, ...any) {}
+
+var statuses = []struct {
+	err    error
+	status int
+}{
+	{forward.ErrUnreachable, 502}, {forward.ErrBadResponse, 502}, {forward.ErrTimeout, 504}, {forward.ErrBusy, 503},
+	{forward.ErrBodyTooLarge, 413}, {forward.ErrClientBody, 400}, {forward.ErrClientTimeout, 408},
+}
+
+func (p *proxy) handle(ctx *fasthttp.RequestCtx, o *options) {
+	h := &ctx.Request.Header
+	e := forward.Exchange{}
+	if bytes.EqualFold(h.Peek("Connection"), []byte("upgrade")) {
+		e.Upgrade = string(h.Peek("Upgrade"))
+	}
+	for _, name := range []string{"Connection", "Keep-Alive", "TE", "Trailer", "Transfer-Encoding", "Upgrade", "Expect"} {
+		h.Del(name)
+	}
+	if o.exchange != nil {
+		o.exchange(ctx, &e)
+	}
+	if err := p.forwarder.Forward(ctx, e); err != nil {
+		p.mu.Lock()
+		p.errs = append(p.errs, err)
+		p.mu.Unlock()
+		for _, s := range statuses {
+			if errors.Is(err, s.err) {
+				ctx.Response.Reset()
+				ctx.Error(s.err.Error(), s.status)
+				return
+			}
+		}
+		ctx.Error(err.Error(), 599)
+	}
+	if o.after != nil {
+		o.after(ctx)
+	}
+}
+
+func (p *proxy) lastError() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.errs) == 0 {
+		return nil
+	}
+	return p.errs[len(p.errs)-1]
+}
+
+// client opens a connection to the proxy.
+func (p *proxy) client() *peer {
+	p.tb.Helper()
+	c, err := net.Dial(p.listener.Addr().Network(), p.listener.Addr().String())
+	if err != nil {
+		p.tb.Fatal(err)
+	}
+	p.tb.Cleanup(func() { c.Close() })
+	return newPeer(p.tb, c)
+}
+
+// ask sends one request on a connection of its own.
+func (p *proxy) ask(request string) message {
+	p.tb.Helper()
+	c := p.client()
+	defer c.Close()
+	c.send(request)
+	return c.answer()
+}
+
+func (p *proxy) get(target string) message {
+	p.tb.Helper()
+	return p.ask("GET " + target + " HTTP/1.1\r\nHost: example.com\r\n\r\n")
+}
+
+func post(target, body string) string {
+	return fmt.Sprintf("POST %s HTTP/1.1\r\nHost: example.com\r\nContent-Length: %d\r\n\r\n%s", target, len(body), body)
+}
+
+// metric adds up the series of a name whose labels hold all of labels.
+func (p *proxy) metric(name string, labels ...string) float64 {
+	p.tb.Helper()
+	families, err := p.metrics.Gather()
+	if err != nil {
+		p.tb.Fatal(err)
+	}
+	sum := 0.0
+	for _, family := range families {
+		if family.GetName() != "keygate_proxy_upstream_"+name {
+			continue
+		}
+		for _, series := range family.Metric {
+			text := fmt.Sprint(series.GetLabel())
+			matches := true
+			for _, label := range labels {
+				matches = matches && strings.Contains(text, label)
+			}
+			if matches {
+				sum += series.GetCounter().GetValue() + series.GetGauge().GetValue()
+			}
+		}
+	}
+	return sum
+}
+
+// eventually polls a condition for which there is no signal.
+func eventually(tb testing.TB, what string, condition func() bool) {
+	tb.Helper()
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(patience); !condition(); <-tick.C {
+		if time.Now().After(deadline) {
+			tb.Fatalf("not in time: %s", what)
+		}
+	}
+}
+
+func closeWrite(tb testing.TB, p *peer) {
+	tb.Helper()
+	if err := p.Conn.(interface{ CloseWrite() error }).CloseWrite(); err != nil {
+		tb.Fatal(err)
+	}
+}

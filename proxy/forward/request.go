@@ -1,0 +1,106 @@
+package forward
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strconv"
+	"time"
+)
+
+const (
+	// maxHeld is how long a body may be to be held in memory: a request's to be sent in one piece, and again if need
+	// be; an answer's so that its breaking off can still become an answer of ours.
+	maxHeld = 64 << 10
+
+	// prefetched is how much of a body fasthttp reads before it calls the handler.
+	prefetched = 8 << 10
+)
+
+func (c *call) target() []byte {
+	if c.exchange.Target != nil {
+		return c.exchange.Target
+	}
+	return c.ctx.Request.Header.RequestURI()
+}
+
+// prepare writes the request, with the whole body if it is short and its length known. Chunks are never held: they may
+// be one side of a conversation. fasthttp gives a stream exactly to requests with framing of their own.
+func (c *call) prepare() error {
+	h, body := &c.ctx.Request.Header, c.ctx.Request.BodyStream()
+	c.isHead, c.http11, c.length = h.IsHead(), h.IsHTTP11(), max(int64(h.ContentLength()), inChunks)
+	if c.tooLarge(c.length) {
+		return ErrBodyTooLarge
+	}
+	c.appendHead()
+	if body == nil {
+		c.safe = c.isHead || h.IsGet() || h.IsOptions()
+		if protocol := c.exchange.Upgrade; protocol != "" {
+			c.out = append(append(c.out, "Connection: Upgrade\r\nUpgrade: "...), protocol...)
+			c.out = append(c.out, "\r\n"...)
+		}
+	} else if c.exchange.Upgrade = ""; c.length == inChunks {
+		c.out = append(c.out, "Transfer-Encoding: chunked\r\n"...)
+	} else {
+		c.out = strconv.AppendInt(append(c.out, "Content-Length: "...), c.length, 10)
+		c.out = append(c.out, "\r\n"...)
+	}
+	c.out = append(c.out, "\r\n"...)
+	if body != nil && (c.length == inChunks || c.length > maxHeld) {
+		c.body = body
+		return nil
+	}
+	for _, prefix := range c.f.cfg.Idempotent {
+		c.idempotent = c.idempotent || bytes.HasPrefix(c.target(), []byte(prefix))
+	}
+	if body == nil {
+		return nil
+	}
+	return c.hold(body, int(c.length))
+}
+
+// appendHead appends all but the framing.
+func (c *call) appendHead() {
+	h := &c.ctx.Request.Header
+	if c.exchange.Header != nil {
+		c.out = append(append(c.out, h.Method()...), ' ')
+		c.out = append(append(c.out, c.target()...), " HTTP/1.1\r\n"...)
+		c.out = append(c.out, c.exchange.Header...)
+		return
+	}
+	h.SetNoDefaultContentType(true)
+	h.SetProtocol("HTTP/1.1")
+	h.SetRequestURIBytes(c.target())
+	for _, framing := range []string{"Connection", "Content-Length", "Transfer-Encoding"} {
+		h.Del(framing)
+	}
+	if len(h.Host()) == 0 {
+		h.SetHost(c.f.groups[0].targets[0].host)
+	}
+	c.out = bytes.TrimSuffix(h.AppendBytes(c.out), []byte("\r\n"))
+}
+
+// hold reads a body behind the head.
+func (c *call) hold(body io.Reader, size int) error {
+	if size > prefetched {
+		_ = c.ctx.SetReadDeadline(time.Now().Add(c.f.cfg.IdleTimeout))
+	}
+	from := len(c.out)
+	c.out = slices.Grow(c.out, size)[:from+size]
+	if _, err := io.ReadFull(body, c.out[from:]); err != nil {
+		return clientError(err)
+	}
+	return nil
+}
+
+func (c *call) tooLarge(size int64) bool { return c.f.cfg.MaxBody > 0 && size > c.f.cfg.MaxBody }
+
+func clientError(err error) error {
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return ErrClientTimeout
+	}
+	return fmt.Errorf("%w: %w", ErrClientBody, err)
+}

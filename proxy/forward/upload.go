@@ -1,0 +1,151 @@
+package forward
+
+import (
+	"errors"
+	"io"
+	"sync/atomic"
+	"time"
+)
+
+// suspendFor is how long a client may pause in its upload when the answer begins. Then the upload is given up: the
+// handler cannot return while the client is being read, and nobody can tell whether more will come.
+const suspendFor = time.Second
+
+var (
+	longAgo     = time.Unix(1, 0)
+	errUnneeded = errors.New("the answer came before the request's body had been sent")
+)
+
+// upload sends a request's body while it comes in, and while the answer may be coming already. Its goroutine reads from
+// the client's connection, so it is ended or suspended before the handler returns.
+type upload struct {
+	c        *call
+	up       *conn
+	total    int64
+	reading  chan struct{} // holds a token while the client is being read, or must not be
+	stopping atomic.Bool
+	finished chan struct{}
+	err      error // why the body was not sent to its end; to be read once finished is closed
+	client   bool  // err is the client's
+
+	suspended bool
+}
+
+// startUpload sends the head of the request, and the body from a goroutine of its own.
+func (c *call) startUpload() error {
+	if err := c.up.write(c.out, c.f.cfg.IdleTimeout); err != nil {
+		return err
+	}
+	if err := c.f.begin(c); err != nil {
+		return err
+	}
+	_ = c.up.wait(time.Time{}) // as long as the upload makes progress, the answer may take its time
+	c.upload = &upload{c: c, up: c.up, reading: make(chan struct{}, 1), finished: make(chan struct{})}
+	go c.upload.run()
+	return nil
+}
+
+func (u *upload) run() {
+	defer close(u.finished)
+	frame := frames.Get().(*[frameSize]byte)
+	defer frames.Put(frame)
+	cfg := &u.c.f.cfg
+	p := pipe{src: u, dst: u.up.Conn, reads: u.unlessStopping(u.c.ctx.SetReadDeadline),
+		write: u.unlessStopping(u.up.SetWriteDeadline), idle: cfg.IdleTimeout, chunked: u.c.length == inChunks}
+	total, end, broken := p.run(frame[:])
+	switch {
+	case broken != nil:
+		u.err = broken
+	case end == io.EOF && total < u.c.length:
+		u.client, u.err = true, clientError(io.ErrUnexpectedEOF)
+	case end == io.EOF && p.chunked:
+		_, u.err = u.up.Write([]byte("0\r\n\r\n"))
+	case end != io.EOF:
+		u.err = end
+	}
+	if u.client {
+		u.up.Conn.Close() // lest the upstream take it for the end; and nobody need wait for an answer
+	} else if !u.stopping.Load() {
+		// An upstream that takes no more of the body may have said why, so that is waited for all the same.
+		_ = u.up.SetReadDeadline(time.Now().Add(cfg.ResponseTimeout))
+	}
+}
+
+// unlessStopping sets deadlines that cannot replace the one by which stop ends a read or a write.
+func (u *upload) unlessStopping(set func(time.Time) error) func(time.Time) error {
+	return func(deadline time.Time) error {
+		err := set(deadline)
+		if u.stopping.Load() {
+			err = set(longAgo)
+		}
+		return err
+	}
+}
+
+// Read reads from the client.
+func (u *upload) Read(p []byte) (int, error) {
+	u.reading <- struct{}{}
+	n, err := u.c.body.Read(p)
+	<-u.reading
+	u.total += int64(n)
+	switch {
+	case u.c.tooLarge(u.total):
+		u.client = true
+		return 0, ErrBodyTooLarge
+	case err == nil || err == io.EOF:
+		return n, err
+	case u.stopping.Load():
+		return n, errUnneeded
+	}
+	u.client = true
+	return n, clientError(err)
+}
+
+// stop ends the upload where it stands, and says whether the body was sent to its end.
+func (u *upload) stop() (whole bool) {
+	select {
+	case <-u.finished:
+	default:
+		u.stopping.Store(true)
+		_ = u.c.ctx.SetReadDeadline(longAgo)
+		_ = u.up.SetWriteDeadline(longAgo)
+		<-u.finished
+	}
+	return u.err == nil
+}
+
+// settle is called when the whole answer has come, and says whether the body was sent to its end. After a refusal
+// nothing more is sent; but an upstream that merely answered early may still want the rest.
+func (u *upload) settle(h head) (whole bool) {
+	if h.status >= 400 || !h.keep {
+		return u.stop()
+	}
+	<-u.finished
+	return u.err == nil
+}
+
+// suspend is called when the answer begins. It keeps the client from being read until resume, so that the handler may
+// return, and says whether the body was sent to its end.
+func (u *upload) suspend(h head) (whole bool) {
+	if h.status >= 400 {
+		return u.stop()
+	}
+	patience := time.NewTimer(suspendFor)
+	defer patience.Stop()
+	select {
+	case <-u.finished:
+		return u.err == nil
+	case u.reading <- struct{}{}:
+		u.suspended = true
+	case <-patience.C:
+		u.stop()
+	}
+	return false
+}
+
+func (u *upload) resume() {
+	if u.suspended {
+		<-u.reading
+		u.suspended = false
+	}
+}
