@@ -46,7 +46,7 @@ type App struct {
 }
 
 // Open builds a proxy and opens its listeners; what it returns must be Run. The database is asked once: one that is not
-// migrated, or a query that does not fit it, is an error. One that cannot be reached is an error only if it is needed now.
+// migrated, or a query that does not fit it, is an error. One that cannot be reached is an error only if it is needed.
 func Open(ctx context.Context, cfg config.Config, log *slog.Logger, needDatabase bool) (*App, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
@@ -62,10 +62,11 @@ func Open(ctx context.Context, cfg config.Config, log *slog.Logger, needDatabase
 	if err := a.proveSource(ctx); err != nil && (needDatabase || !isTransient(err)) {
 		return nil, errors.Join(err, a.close())
 	}
-	for _, listen := range []func() error{a.edge.Listen, a.admin.Listen} {
-		if err := listen(); err != nil {
-			return nil, errors.Join(err, a.close())
-		}
+	if err := a.edge.Listen(); err != nil {
+		return nil, errors.Join(err, a.close())
+	}
+	if err := a.admin.Listen(); err != nil {
+		return nil, errors.Join(err, a.edge.Close(), a.close())
 	}
 	return a, nil
 }

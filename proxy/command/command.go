@@ -22,7 +22,7 @@ func App() *cli.App {
 		Name: "proxy", Usage: "find out who is calling, say so in a trusted header, and forward",
 		Version: build.Info().Version,
 		Commands: []*cli.Command{
-			serve(), migrate.New("PROXY", migrations.Changelog, migrations.Auth), Keys("PROXY", ""),
+			serve(), migrate.New("PROXY", migrations.Changelog, migrations.Auth), Keys("PROXY", func() string { return "" }),
 			invalidateCommand(), explainCommand(), healthcheckCommand(),
 		},
 	}

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -18,10 +19,11 @@ import (
 	"keygate/shared/flags"
 )
 
-// keyStore is what every command about keys needs to reach them. With a default database the flag may stay away.
+// keyStore is what every command about keys needs to reach them.
 type keyStore struct {
 	program     string
 	databaseURL string
+	fallback    func() string // the database where none is given
 	brand, env  string
 	hash        string
 	pepper      string
@@ -29,10 +31,10 @@ type keyStore struct {
 }
 
 // Keys returns `keys create | list | rotate | revoke`, of the program whose environment variables begin with program.
-// DefaultURL is the database where none is given.
-func Keys(program, defaultURL string) *cli.Command {
+// Fallback says which database is meant where none is given.
+func Keys(program string, fallback func() string) *cli.Command {
 	store := func() *keyStore {
-		return &keyStore{program: program, databaseURL: defaultURL, brand: "zap", env: "live", hash: "sha256"}
+		return &keyStore{program: program, fallback: fallback, brand: "zap", env: "live", hash: "sha256"}
 	}
 	return &cli.Command{
 		Name: "keys", Usage: "create, list, rotate and revoke keys of keygate's own tables",
@@ -155,7 +157,7 @@ func (k *keyStore) onPrefix(c *cli.Context, do func(context.Context, *keys.Store
 
 // open opens the store for one command.
 func (k *keyStore) open(ctx context.Context, do func(context.Context, *keys.Store) error) error {
-	url, err := database.Parse(k.databaseURL)
+	url, err := database.Parse(cmp.Or(k.databaseURL, k.fallback()))
 	if err != nil {
 		return fmt.Errorf("--database-url: %w", err)
 	}

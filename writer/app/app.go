@@ -141,6 +141,9 @@ func (a *App) Run(ctx context.Context) error {
 	return err
 }
 
+// Close frees a writer that is not going to run.
+func (a *App) Close() error { return errors.Join(a.admin.Close(), a.events.Close(), a.closeSink()) }
+
 // ready says whether events can be expected to be stored.
 func (a *App) ready() (ok bool, degraded []string) {
 	stats := a.commit.Stats()

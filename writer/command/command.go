@@ -20,7 +20,7 @@ import (
 func App() *cli.App {
 	return &cli.App{
 		Name: "writer", Usage: "store events durably behind the proxy", Version: build.Info().Version,
-		Commands: []*cli.Command{serve(), migrate.New("WRITER", migrations.Events), Prune("WRITER", "")},
+		Commands: []*cli.Command{serve(), migrate.New("WRITER", migrations.Events), Prune("WRITER", func() string { return "" })},
 	}
 }
 

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"time"
@@ -13,10 +14,10 @@ import (
 	"keygate/writer/prune"
 )
 
-// Prune returns `prune`, of the program whose environment variables begin with program. DefaultURL is the database where
-// none is given.
-func Prune(program, defaultURL string) *cli.Command {
-	url := defaultURL
+// Prune returns `prune`, of the program whose environment variables begin with program. Fallback says which database is
+// meant where none is given.
+func Prune(program string, fallback func() string) *cli.Command {
+	var url string
 	var olderThan time.Duration
 	var includePending bool
 	set := flags.New(program, "")
@@ -29,7 +30,7 @@ func Prune(program, defaultURL string) *cli.Command {
 			if olderThan <= 0 {
 				return errors.New("say how old events may be with --older-than, as in --older-than 720h")
 			}
-			parsed, err := database.Parse(url)
+			parsed, err := database.Parse(cmp.Or(url, fallback()))
 			if err != nil {
 				return fmt.Errorf("--database-url: %w", err)
 			}

@@ -1,0 +1,41 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"net"
+
+	proxyapp "keygate/proxy/app"
+	writerapp "keygate/writer/app"
+)
+
+// greet prints where everything is, and a line to paste.
+func (s *stack) greet(out io.Writer, proxy *proxyapp.App, writer *writerapp.App) {
+	events := url(proxy.Addr()) + "/v1/events"
+	fmt.Fprintf(out, `
+keygate is running; Ctrl-C stops it.
+
+  events        %s
+  proxy admin   %s/
+  writer admin  %s/
+  data          %s
+`, events, url(proxy.AdminAddr()), url(writer.AdminAddr()), s.dataDir)
+	if s.demoKey == "" {
+		fmt.Fprint(out, "\nMake a key with `standalone keys create --org-name NAME`, with the same DATABASE_URL.\n\n")
+		return
+	}
+	fmt.Fprintf(out, `  demo key      %s
+
+Send an event:
+
+  curl -i %s -H 'X-API-Key: %s' -H 'Content-Type: application/json' -d '{"type":"demo.created","payload":{"hello":"world"}}'
+
+`, s.demoKey, events, s.demoKey)
+}
+
+func url(addr net.Addr) string {
+	if addr.Network() == "unix" {
+		return "unix:" + addr.String()
+	}
+	return "http://" + reachable(addr)
+}
