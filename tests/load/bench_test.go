@@ -72,7 +72,8 @@ func showCost(b *testing.B, rate, requests float64, command *exec.Cmd) {
 func responder(b *testing.B) (url string) {
 	b.Helper()
 	binary := filepath.Join(b.TempDir(), "responder")
-	if out, err := exec.CommandContext(b.Context(), "go", "build", "-o", binary, "./testdata/responder").CombinedOutput(); err != nil {
+	build := exec.CommandContext(b.Context(), "go", "build", "-o", binary, "./testdata/responder")
+	if out, err := build.CombinedOutput(); err != nil {
 		b.Fatalf("%v\n%s", err, out)
 	}
 	command := exec.Command(binary)

@@ -45,7 +45,7 @@ func Run(ctx context.Context, o config.Options, s Streams) error {
 	before := counters.Read(ctx, o.Admin.Proxy, o.Admin.Writer)
 	measured.Started = time.Now()
 	limit := run.Limit{Requests: o.Load.Requests, Duration: o.Load.Duration, Rate: o.Load.Rate}
-	measured.Run, measured.Timeline = phase(ctx, runner, limit, "load", s)
+	measured.Run = phase(ctx, runner, limit, "load", s)
 	// An interrupted run is reported all the same, so the last reading may not be cut short with it.
 	after := counters.Read(context.WithoutCancel(ctx), o.Admin.Proxy, o.Admin.Writer)
 	measured.Usage = counters.Between(before, after)
@@ -80,7 +80,7 @@ func prepare(ctx context.Context, o config.Options, s Streams) (plan run.Plan, k
 }
 
 // phase applies load and shows its progress meanwhile.
-func phase(ctx context.Context, runner *run.Runner, limit run.Limit, label string, s Streams) (*run.Result, *hist.Timeline) {
+func phase(ctx context.Context, runner *run.Runner, limit run.Limit, label string, s Streams) *run.Result {
 	timeline := hist.NewTimeline()
 	progress := report.Progress{
 		Out: s.Err, Terminal: s.Terminal, Label: label, Counts: runner.Counts, Timeline: timeline,
@@ -92,7 +92,7 @@ func phase(ctx context.Context, runner *run.Runner, limit run.Limit, label strin
 	result := runner.Phase(ctx, limit, timeline)
 	stop()
 	group.Wait()
-	return result, timeline
+	return result
 }
 
 // publish shows the result, writes the files asked for, and gives the verdict.

@@ -59,7 +59,8 @@ func TestARunPrintsTheFiveFiguresAndWritesItsFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		"throughput", "p50", "100.00 %", "queries/request   0.0500", "memory 99.00 %   redis not asked   source 100.00 %", "passed",
+		"throughput", "p50", "100.00 %", "queries/request   0.0500",
+		"memory 99.00 %   redis not asked   source 100.00 %", "passed",
 	} {
 		if !strings.Contains(stdout, want) {
 			t.Errorf("no %q in\n%s", want, stdout)
@@ -127,7 +128,8 @@ func TestAnInterruptedRunIsReportedAndDoesNotPass(t *testing.T) {
 		return 0, ""
 	})
 	stdout, _, err := runWith(ctx, o)
-	if !errors.Is(err, ErrThreshold) || !strings.Contains(stdout, "interrupted") || !strings.Contains(stdout, "memory 99") {
+	if !errors.Is(err, ErrThreshold) || !strings.Contains(stdout, "interrupted") ||
+		!strings.Contains(stdout, "memory 99") {
 		t.Errorf("%v\n%s", err, stdout)
 	}
 }

@@ -44,7 +44,8 @@ func TestEveryFlagReachesItsOption(t *testing.T) {
 	got := options(t, "--target", "http://localhost:1", "--duration", "2s", "--rate", "10.5", "--concurrency", "3",
 		"--warmup", "1s", "--timeout", "4s", "--allow-remote", "--keys", "K", "--zipf", "1.1", "--bearer", "--batch", "7",
 		"--duplicates", "0.05", "--payload-bytes", "99", "--proxy-admin", "http://a", "--proxy-admin", "http://b",
-		"--writer-admin", "", "--min-success", "0.5", "--max-p99", "15ms", "--min-rate", "100", "--json", "J", "--report", "R")
+		"--writer-admin", "", "--min-success", "0.5", "--max-p99", "15ms", "--min-rate", "100",
+		"--json", "J", "--report", "R")
 	want := Options{
 		Target: "http://localhost:1", AllowRemote: true,
 		Load: Load{Duration: 2 * time.Second, Rate: 10.5, Concurrency: 3, Warmup: time.Second, Timeout: 4 * time.Second},

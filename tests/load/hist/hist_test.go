@@ -118,8 +118,8 @@ func TestATimelineOfAnyLengthKeepsEveryValueInBoundedSlots(t *testing.T) {
 	if count != seconds || failed != seconds {
 		t.Errorf("%d values and %d failures are left of %d", count, failed, seconds)
 	}
-	if recent := timeline.Since(width * time.Duration(len(slots)-1)); recent.Latency.Count == 0 || recent.Latency.Count > count/10 {
-		t.Errorf("the latest slot holds %d values", recent.Latency.Count)
+	if recent := timeline.Since(width * time.Duration(len(slots)-1)).Latency.Count; recent == 0 || recent > count/10 {
+		t.Errorf("the latest slot holds %d values", recent)
 	}
 }
 

@@ -58,16 +58,19 @@ type band struct {
 
 func (c chart) svg() template.HTML {
 	var b strings.Builder
-	fmt.Fprintf(&b, `<svg viewBox="0 0 %.0f %.0f" role="img" aria-label="%s">`, chartWidth, chartHeight, html.EscapeString(c.title))
+	fmt.Fprintf(&b, `<svg viewBox="0 0 %.0f %.0f" role="img" aria-label="%s">`,
+		chartWidth, chartHeight, html.EscapeString(c.title))
 	for _, t := range c.y.ticks {
 		y := c.y.down(t.at)
-		fmt.Fprintf(&b, `<line class="grid" x1="%.1f" x2="%.1f" y1="%.1f" y2="%.1[3]f"/>`, marginLeft, chartWidth-marginRight, y)
+		fmt.Fprintf(&b, `<line class="grid" x1="%.1f" x2="%.1f" y1="%.1f" y2="%.1[3]f"/>`,
+			marginLeft, chartWidth-marginRight, y)
 		fmt.Fprintf(&b, `<text class="tick end" x="%.1f" y="%.1f">%s</text>`, marginLeft-8, y+4, html.EscapeString(t.label))
 	}
 	for _, t := range c.x.ticks {
 		fmt.Fprintf(&b, `<line class="grid" x1="%.1f" x2="%.1[1]f" y1="%.1f" y2="%.1f"/>`,
 			c.x.across(t.at), marginTop, chartHeight-marginBottom)
-		fmt.Fprintf(&b, `<text class="tick mid" x="%.1f" y="%.1f">%s</text>`, c.x.across(t.at), chartHeight-12, html.EscapeString(t.label))
+		fmt.Fprintf(&b, `<text class="tick mid" x="%.1f" y="%.1f">%s</text>`,
+			c.x.across(t.at), chartHeight-12, html.EscapeString(t.label))
 	}
 	for _, s := range c.bands {
 		if s.failed {

@@ -37,22 +37,27 @@ func measured() Measured {
 	options := config.Default()
 	options.Traffic.Key = "a_key_that_is_secret"
 	return Measured{
-		Options: options, Endpoint: "http://127.0.0.1:8080/v1/events?<&>", Keys: 1, Started: time.Now(), Timeline: timeline,
+		Options: options, Endpoint: "http://127.0.0.1:8080/v1/events?<&>", Keys: 1,
+		Started: time.Now(),
 		Run: &run.Result{
 			Elapsed: 2 * time.Second, Requests: 1000, OK: 990, Answered: 1000, Events: 1000, Accepted: 990,
-			Outcomes: map[string]int64{"201": 990, "503 queue_full": 10}, Latency: latency, Lag: &hist.Hist{},
+			Outcomes: map[string]int64{"201": 990, "503 queue_full": 10}, Latency: latency, Lag: &hist.Hist{}, Timeline: timeline,
 			CPU: 10 * time.Millisecond,
 		},
 		Usage: counters.Usage{
 			SourceQueries: 4, Statements: map[string]float64{"insert": 40, "find": 6},
-			Tiers: map[string]counters.Tier{"memory": {Lookups: 1000, Hits: 980}, "redis": {Lookups: 20, Hits: 16}, "source": {Lookups: 4, Hits: 4}},
+			Tiers: map[string]counters.Tier{
+				"memory": {Lookups: 1000, Hits: 980}, "redis": {Lookups: 20, Hits: 16}, "source": {Lookups: 4, Hits: 4},
+			},
 		},
 	}
 }
 
 func foreign() Measured {
 	m := measured()
-	m.Usage = counters.Usage{ProxyMissing: "http://127.0.0.1:9080 does not answer", WriterMissing: "no keygate counters there"}
+	m.Usage = counters.Usage{
+		ProxyMissing: "http://127.0.0.1:9080 does not answer", WriterMissing: "no keygate counters there",
+	}
 	return m
 }
 
@@ -90,7 +95,8 @@ func TestTheFiveFiguresAreComputedAndPrinted(t *testing.T) {
 
 func TestFiguresOfAnotherServiceAreNotAvailable(t *testing.T) {
 	r := New(foreign())
-	if f := r.Figures; f.QueriesPerRequest != nil || f.HitRate != nil || f.WithoutSource != nil || f.WriterStatements != nil {
+	f := r.Figures
+	if f.QueriesPerRequest != nil || f.HitRate != nil || f.WithoutSource != nil || f.WriterStatements != nil {
 		t.Errorf("got %+v", f)
 	}
 	got := text(t, r)
@@ -139,8 +145,8 @@ func TestThresholdsDecide(t *testing.T) {
 
 func TestARunWithoutRequestsDoesNotPass(t *testing.T) {
 	m := measured()
-	m.Run = &run.Result{Latency: &hist.Hist{}, Lag: &hist.Hist{}}
-	m.Timeline, m.Options.Thresholds = hist.NewTimeline(), config.Thresholds{}
+	m.Run = &run.Result{Latency: &hist.Hist{}, Lag: &hist.Hist{}, Timeline: hist.NewTimeline()}
+	m.Options.Thresholds = config.Thresholds{}
 	r := New(m)
 	if r.Passed {
 		t.Error("it passed")

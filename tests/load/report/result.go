@@ -10,7 +10,6 @@ import (
 	"keygate/shared/build"
 	"keygate/tests/load/config"
 	"keygate/tests/load/counters"
-	"keygate/tests/load/hist"
 	"keygate/tests/load/run"
 )
 
@@ -24,7 +23,6 @@ type Measured struct {
 	Keys     int
 	Started  time.Time
 	Run      *run.Result
-	Timeline *hist.Timeline
 	Usage    counters.Usage
 }
 
@@ -125,11 +123,12 @@ type Bucket struct {
 // New works the figures out.
 func New(m Measured) *Result {
 	r := &Result{
-		Tool: "loadtest", Schema: schemaVersion, StartedAt: m.Started.UTC(), Commit: cmp.Or(build.Info().Commit, "unknown"), Machine: thisMachine(),
-		Flags: flags(m), Figures: figures(m.Run), Missing: map[string]string{}, Interrupted: m.Run.Truncated,
+		Tool: "loadtest", Schema: schemaVersion, StartedAt: m.Started.UTC(), Machine: thisMachine(),
+		Commit: cmp.Or(build.Info().Commit, "unknown"), Flags: flags(m), Figures: figures(m.Run),
+		Missing: map[string]string{}, Interrupted: m.Run.Truncated,
 	}
 	r.addUsage(m.Usage)
-	r.Timeline = intervals(m.Timeline)
+	r.Timeline = intervals(m.Run.Timeline)
 	for _, b := range m.Run.Latency.Buckets() {
 		r.Histogram = append(r.Histogram, Bucket{b.From.Microseconds(), b.To.Microseconds(), b.Count})
 	}

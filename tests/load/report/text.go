@@ -46,8 +46,8 @@ func (r *Result) Rows() []Row {
 	rows := []Row{
 		{"throughput", thousands(f.RequestsPerS) + " requests/s",
 			fmt.Sprintf("%s accepted in %s s", thousands(float64(f.Accepted)), short(f.ElapsedS))},
-		{"latency", "p50 " + short(f.LatencyMS.P50) + " ms",
-			fmt.Sprintf("p95 %s ms   p99 %s ms   max %s ms", short(f.LatencyMS.P95), short(f.LatencyMS.P99), short(f.LatencyMS.Max))},
+		{"latency", "p50 " + short(f.LatencyMS.P50) + " ms", fmt.Sprintf("p95 %s ms   p99 %s ms   max %s ms",
+			short(f.LatencyMS.P95), short(f.LatencyMS.P99), short(f.LatencyMS.Max))},
 		{"success", percent(f.SuccessRate), counts(f.Outcomes)},
 	}
 	if r.Flags.Batch > 1 {

@@ -62,7 +62,8 @@ func (a *arrivals) moment(i int64) time.Duration {
 	return time.Duration(float64(i) / a.rate * float64(time.Second))
 }
 
-// pause waits for d, or until ctx ends: roughly by timer, which the runtime rounds to a millisecond, exactly at the end.
+// pause waits for d, or until ctx ends: roughly by timer, which the runtime rounds to a millisecond, and exactly at
+// the end.
 func pause(ctx context.Context, d time.Duration) {
 	const rough = 2 * time.Millisecond
 	if d > rough {

@@ -31,10 +31,11 @@ type Result struct {
 	Repeated  int64 // events that a batch's answer called duplicates
 	Outcomes  map[string]int64
 	Rejected  map[string]int64 // rejected events of batches, by code
-	Latency   *hist.Hist       // of the answered requests and of those that timed out
-	Lag       *hist.Hist       // open loop: how late the generator itself was
-	CPU       time.Duration    // of this process
-	Truncated bool             // it ended before its limit
+	Timeline  *hist.Timeline
+	Latency   *hist.Hist    // of the answered requests and of those that timed out
+	Lag       *hist.Hist    // open loop: how late the generator itself was
+	CPU       time.Duration // of this process
+	Truncated bool          // it ended before its limit
 }
 
 func newPhase(ctx context.Context, r *Runner, limit Limit, timeline *hist.Timeline) *phase {
@@ -60,7 +61,9 @@ func (p *phase) wants(now time.Duration) bool {
 
 // result adds up what the workers saw; they have all returned.
 func (p *phase) result(cpu time.Duration) *Result {
-	result := &Result{Latency: &hist.Hist{}, Lag: &hist.Hist{}, CPU: cpu, Truncated: p.ctx.Err() != nil}
+	result := &Result{
+		Timeline: p.timeline, Latency: &hist.Hist{}, Lag: &hist.Hist{}, CPU: cpu, Truncated: p.ctx.Err() != nil,
+	}
 	var sum tally
 	for _, w := range p.runner.workers {
 		sum.merge(&w.tally)

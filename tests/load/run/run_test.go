@@ -44,7 +44,8 @@ func TestAClosedLoopMakesExactlyTheRequestsAskedFor(t *testing.T) {
 	result := load(t, plan(api.URL, 20), Limit{Requests: 1003})
 	if result.Requests != 1003 || result.OK != 1003 || result.Events != 1003 || result.Accepted != 1003 ||
 		result.Latency.Count != 1003 || api.Requests() != 1003 {
-		t.Errorf("got %d requests, %d ok, %d measured; %d arrived", result.Requests, result.OK, result.Latency.Count, api.Requests())
+		t.Errorf("got %d requests, %d ok, %d measured; %d arrived",
+			result.Requests, result.OK, result.Latency.Count, api.Requests())
 	}
 	if want := map[string]int64{"201": 1003}; !maps.Equal(result.Outcomes, want) {
 		t.Errorf("got %v", result.Outcomes)
@@ -217,7 +218,8 @@ func TestBatchesAreCountedByEvent(t *testing.T) {
 	p.Shape.Path, p.Shape.Batch, p.Repeat = "/v1/events/batch", 4, 0.25
 	result := load(t, p, Limit{Requests: 100})
 	if result.Events != 400 || result.Accepted != 398 || result.OK != 99 || len(api.Events()) != 400 {
-		t.Errorf("%d of %d events, %d requests whole; %d arrived", result.Accepted, result.Events, result.OK, len(api.Events()))
+		t.Errorf("%d of %d events, %d requests whole; %d arrived",
+			result.Accepted, result.Events, result.OK, len(api.Events()))
 	}
 	if want := map[string]int64{"invalid_event": 1, "dedup_conflict": 1}; !maps.Equal(result.Rejected, want) {
 		t.Errorf("rejected: %v", result.Rejected)

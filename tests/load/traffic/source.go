@@ -38,7 +38,8 @@ func NewSource(shape Shape, keys *Keys, repeat float64, index, count int) *Sourc
 	binary.LittleEndian.PutUint64(seed[:], uint64(index)) // the same run twice chooses the same keys
 	return &Source{
 		keys: keys, random: rand.New(rand.NewChaCha8(seed)), buf: append(buf, body...), before: before, keyEnd: keyEnd,
-		spots: spots, repeat: repeat, owed: float64(index) / float64(count), // so that rounding evens out over the connections
+		spots: spots, repeat: repeat,
+		owed: float64(index) / float64(count), // so that rounding evens out over the connections
 	}
 }
 

@@ -73,6 +73,8 @@ func say(size int, text string, piece int) func(net.Conn) {
 }
 
 func TestAnswersOfEveryFormAreRead(t *testing.T) {
+	const chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n1\r\nc\r\n0\r\n\r\n"
+	const closing = "HTTP/1.1 401 Unauthorized\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 	long := strings.Repeat("x", 100_000)
 	for name, c := range map[string]struct {
 		answer string
@@ -83,10 +85,10 @@ func TestAnswersOfEveryFormAreRead(t *testing.T) {
 		"with a length":        {answer, 201, "{}", false},
 		"lower case":           {"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok", 200, "ok", false},
 		"no body":              {"HTTP/1.1 204 No Content\r\n\r\n", 204, "", false},
-		"chunked":              {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n1\r\nc\r\n0\r\n\r\n", 200, "abc", false},
+		"chunked":              {chunked, 200, "abc", false},
 		"long":                 {"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + long, 200, long, false},
 		"after an interim one": {"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" + answer, 201, "{}", false},
-		"and then closing":     {"HTTP/1.1 401 Unauthorized\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", 401, "", true},
+		"and then closing":     {closing, 401, "", true},
 		"HTTP/1.0":             {"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok", 200, "ok", true},
 	} {
 		for _, piece := range []int{1 << 20, 7} {
