@@ -77,7 +77,7 @@ func added(before, after map[series]float64, needed string, errs ...error) (grow
 		moved = moved || s.name == needed && growth[s] > 0
 	}
 	if !moved {
-		return nil, "the counters did not move: the requests went elsewhere"
+		return nil, "the counters did not move during the run"
 	}
 	return growth, ""
 }

@@ -41,8 +41,8 @@ func measured() Measured {
 		Started: time.Now(),
 		Run: &run.Result{
 			Elapsed: 2 * time.Second, Requests: 1000, OK: 990, Answered: 1000, Events: 1000, Accepted: 990,
-			Outcomes: map[string]int64{"201": 990, "503 queue_full": 10}, Latency: latency, Lag: &hist.Hist{}, Timeline: timeline,
-			CPU: 10 * time.Millisecond,
+			Outcomes: map[string]int64{"201": 990, "503 queue_full": 10},
+			Timeline: timeline, Latency: latency, Lag: &hist.Hist{}, CPU: 10 * time.Millisecond,
 		},
 		Usage: counters.Usage{
 			SourceQueries: 4, Statements: map[string]float64{"insert": 40, "find": 6},
