@@ -133,7 +133,8 @@ func FuzzSame(f *testing.F) {
 		f.Add([]byte(newRandomJSON(i, i).object(3)), []byte(newRandomJSON(i, i+1).object(3)))
 	}
 	f.Add([]byte(`{"a":[1,23]}`), []byte(`{"a":[12,3]}`))
-	f.Add([]byte(`{"a":{},"":1}`), []byte(`{"a":{"}":1}}`))
+	f.Add([]byte(`{"a":{},"":{"}":1}}`), []byte(`{"a":{"}":{},"":1}}`))
+	f.Add([]byte(`{"a":["b","c"]}`), []byte(`{"a":["b\"c"]}`))
 	f.Add([]byte(`{"a":1e3,"b":"\u0041"}`), []byte(`{"b":"A","a":1000.0}`))
 	f.Fuzz(func(t *testing.T, a, b []byte) {
 		same := event.Same("t", a, "t", b)

@@ -18,6 +18,9 @@ const (
 	writtenUpRatio = 8
 )
 
+// Made once, for a text can break the rule a million times.
+var tooManyDigits = fmt.Sprintf("the number has more than %d digits when written out; send it as a string", MaxDigits)
+
 // number reads a number.
 func (s *scanner) number() (ok bool) {
 	from := s.at
@@ -40,7 +43,7 @@ func (s *scanner) number() (ok bool) {
 			return s.fail("expected a digit after the point")
 		}
 	}
-	exponent := s.at < len(s.src) && s.src[s.at]|0x20 == 'e'
+	exponent := s.at < len(s.src) && (s.src[s.at] == 'e' || s.src[s.at] == 'E')
 	if exponent {
 		s.at++
 		if s.at < len(s.src) && (s.src[s.at] == '+' || s.src[s.at] == '-') {
@@ -68,7 +71,7 @@ func (s *scanner) digits() bool {
 func (s *scanner) checkDigits(literal []byte, exponent bool) {
 	d, ok := takeApart(literal)
 	if !ok || d.writtenOut() > MaxDigits {
-		s.reject(fmt.Sprintf("the number has more than %d digits when written out; send it as a string", MaxDigits))
+		s.reject(tooManyDigits)
 		return
 	}
 	if exponent {

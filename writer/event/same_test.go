@@ -78,7 +78,8 @@ func TestSameComparesPayloadsAsJSONValues(t *testing.T) {
 	f(`{"a":1,"b":2}`, `{"a":2,"b":1}`, false)
 	f(`{"a":{"b":1},"c":2}`, `{"a":{"b":1,"c":2}}`, false)
 	f(`{"ab":"c"}`, `{"a":"bc"}`, false)
-	f(`{"a":{},"":1}`, `{"a":{"}":1}}`, false)
+	f(`["a","b"]`, `["a\"b"]`, false)
+	f(`{"a":{},"":{"}":1}}`, `{"a":{"}":{},"":1}}`, false)
 }
 
 func TestSameComparesTypes(t *testing.T) {
@@ -141,12 +142,15 @@ func largePayloads() map[string][2]string {
 	nest := func(inner, with string) string {
 		return strings.Repeat(`{"a":`, 62) + inner + strings.Repeat(with+`}`, 62)
 	}
+	half := list(members/2, member)
 	text := strings.Repeat("x", 8_000_000)
 	return map[string][2]string{
 		"shuffled members": {`{` + list(members, member) + `}`,
 			`{` + list(members, func(i int) string { return member(order[i]) }) + `}`},
-		"long names": object(func(i int) string { return fmt.Sprintf(`"%s%d":0`, prefix, i) }, 8000),
-		"numbers":    {`{"a":[` + strings.Repeat("1,", 3_900_000) + `1]}`, `{ "a":[` + strings.Repeat("1,", 3_900_000) + `1]}`},
+		"one after the other": {`{"a":{` + half + `},"b":{` + half + `}}`, `{"b":{` + half + `},"a":{` + half + `}}`},
+		"one in the other":    {`{` + half + `,"in":{` + half + `}}`, `{"in":{` + half + `},` + half + `}`},
+		"long names":          object(func(i int) string { return fmt.Sprintf(`"%s%d":0`, prefix, i) }, 8000),
+		"numbers":             {`{"a":[` + strings.Repeat("1,", 3_900_000) + `1]}`, `{ "a":[` + strings.Repeat("1,", 3_900_000) + `1]}`},
 		"small objects": {`{"a":[` + strings.Repeat(`{"a":1,"b":2},`, 550_000) + `1]}`,
 			`{"a":[` + strings.Repeat(`{"b":2,"a":1},`, 550_000) + `1]}`},
 		"text at the bottom": {

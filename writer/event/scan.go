@@ -37,6 +37,9 @@ type frame struct {
 
 const inObject = -1
 
+// Made once, for a text can break the rule a million times.
+var tooDeep = fmt.Sprintf("nested too deeply; send at most %d levels of objects and arrays", MaxDepth)
+
 // A span is a range of src, or of unescaped behind it. 32 bits are enough: bodies are a few MiB, and halving the span
 // matters for an object of a million members.
 type span struct{ from, to uint32 }
@@ -173,6 +176,7 @@ func (s *scanner) peek() byte {
 	return s.peekBehindSpace()
 }
 
+// peekBehindSpace is apart so that peek, called for every token, is inlined.
 func (s *scanner) peekBehindSpace() byte {
 	for ; s.at < len(s.src); s.at++ {
 		switch c := s.src[s.at]; c {
@@ -197,7 +201,7 @@ func (s *scanner) push(closer byte, index int32) {
 	if len(s.open) <= MaxDepth {
 		s.frames = append(s.frames, frame{names: int32(len(s.names)), index: index})
 	} else {
-		s.reject(fmt.Sprintf("nested too deeply; send at most %d levels of objects and arrays", MaxDepth))
+		s.reject(tooDeep)
 	}
 	s.open = append(s.open, closer)
 }
