@@ -29,6 +29,9 @@ func (c *Committer) attempt(rows []row) error {
 		}
 		return err
 	}
+	if len(rows) >= c.limit {
+		c.limit = min(c.limit+c.limit/8+1, c.config.MaxBatch)
+	}
 	learnt := 0
 	for i, r := range s.leaders {
 		if stored[i] {
@@ -43,6 +46,7 @@ func (c *Committer) attempt(rows []row) error {
 		return nil
 	}
 
+	c.health.countFind()
 	found, err := c.config.Sink.Find(ctx, s.eventsOf(s.others))
 	for i, stored := range found {
 		if r := s.others[i]; stored != nil {
@@ -53,7 +57,6 @@ func (c *Committer) attempt(rows []row) error {
 	if err == nil && learnt == 0 {
 		err = &Failure{Unavailable, errNeither}
 	}
-	c.observe(call{find: true, rows: len(found), err: err})
 	c.deliver()
 	if err != nil {
 		doubt(s.others) // what they met may be their own earlier attempts
@@ -61,17 +64,13 @@ func (c *Committer) attempt(rows []row) error {
 	return err
 }
 
-// insert calls the sink. A batch as large as the limit that succeeds lets the limit grow.
 func (c *Committer) insert(ctx context.Context, batch []*event.Event) ([]bool, error) {
 	start := time.Now()
 	stored, err := c.config.Sink.Insert(ctx, batch)
-	c.observe(call{rows: len(batch), err: err})
+	c.health.countInsert(len(batch), err)
 	if err == nil && len(batch) > 0 {
 		c.metrics.batchRows.Observe(float64(len(batch)))
 		c.metrics.commitSeconds.Observe(time.Since(start).Seconds())
-		if len(batch) >= c.limit {
-			c.limit = min(c.limit+c.limit/8+1, c.config.MaxBatch)
-		}
 	}
 	return stored, err
 }

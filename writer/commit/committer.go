@@ -144,8 +144,9 @@ func (c *Committer) Run(ctx context.Context) error {
 func (c *Committer) settle(rows []row) {
 	for rows = c.pending(rows); len(rows) > 0; rows = c.pending(rows) {
 		err := c.attempt(rows)
+		c.observe(err)
 		if err == nil {
-			continue // with rows that another one of the batch kept from their turn
+			continue // with rows that had to wait for another one of the batch
 		}
 		switch cause := CauseOf(err); {
 		case cause == Full:

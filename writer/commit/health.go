@@ -55,22 +55,15 @@ func (c *Committer) Ready() bool {
 	return !now.lastOK.IsZero() && (now.outage == nil || time.Since(now.outage.Since) < c.config.RideOut)
 }
 
-// A call is one call of the sink.
-type call struct {
-	find bool
-	rows int
-	err  error
-}
-
-// health is what calls of the sink have shown, and what their answers have come to.
+// health is what attempts have shown, and what their answers have come to.
 type health struct {
 	mu     sync.Mutex // held for a few assignments
 	counts counts
 }
 
 type counts struct {
-	inserts, finds uint64
-	batches, rows  uint64
+	inserts, finds uint64 // calls
+	batches, rows  uint64 // inserted
 	events         [len(outcomes)]uint64
 	failures       [len(causes)]uint64
 	lastOK         time.Time
@@ -101,33 +94,39 @@ func (h *health) countRefusal(err error, n int) {
 	h.countEvents(&tally)
 }
 
-// countCall returns the outage before the call and the one after it.
-func (h *health) countCall(done call) (before, after *Outage) {
+func (h *health) countInsert(rows int, err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.counts.inserts++
+	if err == nil && rows > 0 {
+		h.counts.batches++
+		h.counts.rows += uint64(rows)
+	}
+}
+
+func (h *health) countFind() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.counts.finds++
+}
+
+// note returns the outage before an attempt and the one after it.
+func (h *health) note(err error) (before, after *Outage) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	before = h.counts.outage
-	if done.find {
-		h.counts.finds++
-	} else {
-		h.counts.inserts++
-	}
-	cause := CauseOf(done.err)
-	switch {
-	case done.err == nil:
+	if err == nil {
 		h.counts.lastOK, h.counts.outage = time.Now(), nil
-		if !done.find && done.rows > 0 {
-			h.counts.batches++
-			h.counts.rows += uint64(done.rows)
-		}
-	case cause == Refused: // one event's fault, and the database has answered
-		h.counts.failures[cause]++
-	default:
-		h.counts.failures[cause]++
-		outage := Outage{Since: time.Now(), Cause: cause.String(), Error: done.err.Error()}
-		if before != nil {
-			outage.Since = before.Since
-		}
-		h.counts.outage = &outage
+		return before, nil
+	}
+	cause := CauseOf(err)
+	h.counts.failures[cause]++
+	if cause == Refused { // one event's fault, and the database has answered
+		return before, before
+	}
+	h.counts.outage = &Outage{Since: time.Now(), Cause: cause.String(), Error: err.Error()}
+	if before != nil {
+		h.counts.outage.Since = before.Since
 	}
 	return before, h.counts.outage
 }

@@ -39,7 +39,7 @@ func (l load) within(m load) bool {
 // they are answered, because that is how long they hold memory.
 type queue struct {
 	limit load          // of all organisations together
-	share load          // of one organisation
+	share load          // of one organisation, unless it has but one request
 	wake  chan struct{} // holds a token when there may be something to take, or the queue was closed
 
 	mu      sync.Mutex // held for a few steps a row, never across I/O
@@ -65,11 +65,12 @@ func newQueue(limit, share load) *queue {
 func (q *queue) admit(r *request, events []*event.Event) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	held, ofOrg := q.held.plus(r.size), q.byOrg[r.orgID].plus(r.size)
 	if q.closed {
 		return ErrClosed
 	}
-	if !held.within(q.limit) || !ofOrg.within(q.share) {
+	before, others := q.byOrg[r.orgID]
+	held, ofOrg := q.held.plus(r.size), before.plus(r.size)
+	if !held.within(q.limit) || others && !ofOrg.within(q.share) {
 		return ErrQueueFull
 	}
 	q.held, q.byOrg[r.orgID] = held, ofOrg

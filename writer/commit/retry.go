@@ -106,7 +106,8 @@ func (c *Committer) idle() {
 func (c *Committer) probe() {
 	ctx, cancel := context.WithTimeout(context.Background(), c.config.CallLimit)
 	defer cancel()
-	c.insert(ctx, nil)
+	_, err := c.insert(ctx, nil)
+	c.observe(err)
 }
 
 func (c *Committer) backOff(cause Cause) {
@@ -117,9 +118,9 @@ func (c *Committer) backOff(cause Cause) {
 	time.Sleep(wait/2 + rand.N(wait/2))
 }
 
-// observe learns from a call of the sink. Changes are logged, not calls.
-func (c *Committer) observe(done call) {
-	before, after := c.health.countCall(done)
+// observe learns from an attempt. Changes are logged, not attempts.
+func (c *Committer) observe(err error) {
+	before, after := c.health.note(err)
 	if after == nil {
 		c.failures = 0
 		if before != nil {
