@@ -48,9 +48,9 @@ type Config struct {
 	// Ready says whether requests are welcome, and what works only in part. It is asked for each probe.
 	Ready    func() (ok bool, degraded []string)
 	Gatherer prometheus.Gatherer
-	// Stats returns the figures of /v1/stats, which encoding/json can write. StatusPage says how they are shown.
+	// Stats returns the figures of /v1/stats, which encoding/json can write; status.go says how the page shows them.
 	Stats func() any
-	// Headline lists the figures at the top of the status page, as paths into Stats: "requests.served_total".
+	// Headline lists the figures at the top of the status page, as paths into Stats: "request_seconds.p99".
 	Headline []string
 
 	Build  build.Details

@@ -138,7 +138,8 @@ func (a answer) expect(tb testing.TB, status int, code string) answer {
 		}
 	}
 	if a.StatusCode != status || problem.Code != code {
-		tb.Errorf("%s %s: got %d %s, want %d %s: %.200s", a.Request.Method, a.Request.URL, a.StatusCode, problem.Code, status, code, a.body)
+		tb.Errorf("%s %s: got %d %s, want %d %s: %.200s",
+			a.Request.Method, a.Request.URL, a.StatusCode, problem.Code, status, code, a.body)
 	}
 	return a
 }

@@ -57,7 +57,8 @@ func (g *guard) checkToken(header *fasthttp.RequestHeader) *problem.Problem {
 func checkLocal(ctx *fasthttp.RequestCtx) *problem.Problem {
 	header := &ctx.Request.Header
 	refused := func(detail string) *problem.Problem {
-		return &problem.Problem{Code: problem.UntrustedCaller, Detail: detail + " Set an admin token to use this from elsewhere."}
+		detail += " Set an admin token to use this from elsewhere."
+		return &problem.Problem{Code: problem.UntrustedCaller, Detail: detail}
 	}
 	switch {
 	case len(header.PeekAll(fasthttp.HeaderOrigin)) > 0:

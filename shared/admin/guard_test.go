@@ -60,19 +60,22 @@ func TestWithoutATokenBrowsersAreKeptOut(t *testing.T) {
 		s := start(t, c, withRoutes)
 		for _, request := range closed {
 			for _, fine := range []string{
-				"Host: localhost", "Host: LOCALHOST:9080", "Host: 127.0.0.1:9080", "Host: 127.8.8.8", "Host: [::1]:9080", "Host: [::1]",
-				"Sec-Fetch-Site: same-origin", "Sec-Fetch-Site: none",
+				"Host: localhost", "Host: LOCALHOST:9080", "Host: 127.0.0.1:9080", "Host: 127.8.8.8",
+				"Host: [::1]:9080", "Host: [::1]", "Sec-Fetch-Site: same-origin", "Sec-Fetch-Site: none",
 			} {
 				s.do(request[0], append(request[1:], fine)...).expect(t, 200, "")
 			}
 			for _, foreign := range []string{
-				"Origin: https://evil.example", "Origin: null", "Origin: http://localhost:9080", "Host: evil.example", "Host: evil.example:9080",
-				"Host: 127.0.0.1.evil.example", "Host: 192.0.2.1:9080", "Sec-Fetch-Site: cross-site", "Sec-Fetch-Site: same-site",
+				"Origin: https://evil.example", "Origin: null", "Origin: http://localhost:9080",
+				"Host: evil.example", "Host: evil.example:9080", "Host: 127.0.0.1.evil.example", "Host: 192.0.2.1:9080",
+				"Sec-Fetch-Site: cross-site", "Sec-Fetch-Site: same-site",
 			} {
 				s.do(request[0], append(request[1:], foreign)...).expect(t, 403, "untrusted_caller")
 			}
 		}
-		for _, kind := range []string{"text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", ""} {
+		for _, kind := range []string{
+			"text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "",
+		} {
 			headers := []string{"body: {}"}
 			if kind != "" {
 				headers = append(headers, "Content-Type: "+kind)

@@ -87,12 +87,12 @@ func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 func (s *Server) dispatch(ctx *fasthttp.RequestCtx) {
 	path, err := url.PathUnescape(string(ctx.URI().PathOriginal()))
 	if err != nil {
-		problem.Problem{Code: problem.BadRequest, Detail: "The path is not percent-encoded as it should be."}.Write(&ctx.Response)
+		refuse(ctx, problem.BadRequest, "The path is not percent-encoded as it should be.")
 		return
 	}
 	route := s.routes.find(path)
 	if route == nil {
-		problem.Problem{Code: problem.NotFound, Detail: "The admin listener has no such path."}.Write(&ctx.Response)
+		refuse(ctx, problem.NotFound, "The admin listener has no such path.")
 		return
 	}
 	if !route.open {
@@ -106,7 +106,7 @@ func (s *Server) dispatch(ctx *fasthttp.RequestCtx) {
 		handler = route.methods[fasthttp.MethodGet]
 	}
 	if handler == nil {
-		problem.Problem{Code: problem.MethodNotAllowed, Detail: "This path takes " + route.allow() + "."}.Write(&ctx.Response)
+		refuse(ctx, problem.MethodNotAllowed, "This path takes "+route.allow()+".")
 		ctx.Response.Header.Set(fasthttp.HeaderAllow, route.allow())
 		return
 	}
@@ -130,20 +130,24 @@ func (s *Server) survive(ctx *fasthttp.RequestCtx) {
 		return
 	}
 	s.config.Logger.Error("admin handler panicked", "cause", cause, "stack", string(debug.Stack()))
-	problem.Problem{Code: problem.Unavailable, Detail: "This did not work out; the log says more."}.Write(&ctx.Response)
+	refuse(ctx, problem.Unavailable, "This did not work out; the log says more.")
+}
+
+func refuse(ctx *fasthttp.RequestCtx, code problem.Code, detail string) {
+	problem.Problem{Code: code, Detail: detail}.Write(&ctx.Response)
 }
 
 // refuseMalformed answers what fasthttp could not read as a request. It quotes nothing of it.
 func refuseMalformed(ctx *fasthttp.RequestCtx, err error) {
-	p := problem.Problem{Code: problem.BadRequest, Detail: "This is no HTTP/1.1 request that can be understood."}
 	switch {
 	case errors.Is(err, fasthttp.ErrBodyTooLarge):
-		p = problem.Problem{Code: problem.BodyTooLarge, Detail: "The admin listener takes bodies of 4 MiB."}
+		refuse(ctx, problem.BodyTooLarge, "The admin listener takes bodies of 4 MiB.")
 	case serving.IsHeaderTooLarge(err):
-		p = problem.Problem{Code: problem.HeadersTooLarge, Detail: "The admin listener takes 8 KiB of headers."}
+		refuse(ctx, problem.HeadersTooLarge, "The admin listener takes 8 KiB of headers.")
 	case serving.IsTimeout(err):
-		p = problem.Problem{Code: problem.RequestTimeout, Detail: "The request did not arrive within ten seconds."}
+		refuse(ctx, problem.RequestTimeout, "The request did not arrive within ten seconds.")
+	default:
+		refuse(ctx, problem.BadRequest, "This is no HTTP/1.1 request that can be understood.")
 	}
-	p.Write(&ctx.Response)
 	ctx.SetConnectionClose()
 }

@@ -19,7 +19,8 @@ func TestTheOpenRoutesAnswer(t *testing.T) {
 		"/version": `{"version":"v1.2.3","go":"go1"}`,
 	} {
 		a := s.do("GET "+path).expect(t, 200, "")
-		if string(a.body) != want || a.Header.Get("Content-Type") != "application/json" || a.Header.Get("Cache-Control") != "no-store" {
+		if string(a.body) != want || a.Header.Get("Content-Type") != "application/json" ||
+			a.Header.Get("Cache-Control") != "no-store" {
 			t.Errorf("%s: got %s, %v", path, a.body, a.Header)
 		}
 	}
@@ -33,7 +34,8 @@ func TestReadinessSaysWhatWorksOnlyInPart(t *testing.T) {
 	c := config()
 	c.Ready = func() (bool, []string) { return ok, degraded }
 	s := start(t, c)
-	if a := s.do("GET /readyz").expect(t, 200, ""); string(a.body) != `{"status":"ready","degraded":["redis is out of reach"]}` {
+	a := s.do("GET /readyz").expect(t, 200, "")
+	if string(a.body) != `{"status":"ready","degraded":["redis is out of reach"]}` {
 		t.Errorf("got %s", a.body)
 	}
 	ok, degraded = false, nil
@@ -55,8 +57,8 @@ func TestHandlersFindTheRestOfTheirPath(t *testing.T) {
 			t.Errorf("%s: got %q, want %q", target, a.body, want)
 		}
 	}
-	a := s.do("POST /v1/cache/invalidate", "Content-Type: application/json; charset=utf-8", `body: {"all":true}`).expect(t, 200, "")
-	if string(a.body) != `POST  {"all":true}` {
+	a := s.do("POST /v1/cache/invalidate", "Content-Type: application/json; charset=utf-8", `body: {"all":true}`)
+	if a.expect(t, 200, ""); string(a.body) != `POST  {"all":true}` {
 		t.Errorf("got %q", a.body)
 	}
 }
@@ -67,7 +69,8 @@ func TestUnknownPathsAndMethodsAreRefused(t *testing.T) {
 		s.do("GET "+path).expect(t, 404, "not_found")
 	}
 	for target, allow := range map[string]string{
-		"POST /healthz": "GET", "PUT /v1/cache/keys/a": "DELETE, GET", "GET /v1/cache/invalidate": "POST", "DELETE /v1/stats": "GET",
+		"POST /healthz": "GET", "PUT /v1/cache/keys/a": "DELETE, GET", "GET /v1/cache/invalidate": "POST",
+		"DELETE /v1/stats": "GET",
 	} {
 		if a := s.do(target).expect(t, 405, "method_not_allowed"); a.Header.Get("Allow") != allow {
 			t.Errorf("%s: Allow is %q, want %q", target, a.Header.Get("Allow"), allow)
@@ -93,7 +96,9 @@ func TestProfilesAreServed(t *testing.T) {
 	if a := s.do("GET /debug/pprof/").expect(t, 200, ""); !strings.Contains(string(a.body), "goroutine") {
 		t.Errorf("got %s", a.body)
 	}
-	for _, path := range []string{"heap", "goroutine?debug=1", "profile?seconds=1", "trace?seconds=0.1", "symbol", "cmdline"} {
+	for _, path := range []string{
+		"heap", "goroutine?debug=1", "profile?seconds=1", "trace?seconds=0.1", "symbol", "cmdline",
+	} {
 		if a := s.do("GET /debug/pprof/"+path).expect(t, 200, ""); len(a.body) == 0 {
 			t.Errorf("%s is empty", path)
 		}
@@ -120,7 +125,8 @@ func TestChangesAreLoggedWithoutThePath(t *testing.T) {
 	s.do("DELETE /v1/cache/keys/canary").expect(t, 401, "missing_api_key")
 	s.do("DELETE /v1/cache/keys/canary", bearer).expect(t, 200, "")
 	log := s.log.String()
-	if strings.Count(log, "admin request") != 1 || !strings.Contains(log, "method=DELETE route=/v1/cache/keys/ status=200 remote=127.0.0.1:") {
+	if strings.Count(log, "admin request") != 1 ||
+		!strings.Contains(log, "method=DELETE route=/v1/cache/keys/ status=200 remote=127.0.0.1:") {
 		t.Errorf("got %s", log)
 	}
 	if strings.Contains(log, "canary") || strings.Contains(log, token) {
@@ -165,8 +171,10 @@ func TestWhatIsNoRequestIsRefusedWithoutBeingQuoted(t *testing.T) {
 		{canary + "\r\n\r\n", "bad_request", 400},
 		{"GET /v1/stats HTTP/1.1\r\nHost: localhost\r\nX-API-Key " + canary + "\r\n\r\n", "bad_request", 400},
 		{"GET /" + canary + "%zz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", "bad_request", 400},
-		{"GET / HTTP/1.1\r\nHost: localhost\r\nX-API-Key: " + canary + strings.Repeat("x", 9000) + "\r\n\r\n", "headers_too_large", 431},
-		{"POST /v1/cache/invalidate HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5000000\r\n\r\n" + canary, "body_too_large", 413},
+		{"GET / HTTP/1.1\r\nHost: localhost\r\nX-API-Key: " + canary + strings.Repeat("x", 9000) + "\r\n\r\n",
+			"headers_too_large", 431},
+		{"POST /v1/cache/invalidate HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5000000\r\n\r\n" + canary,
+			"body_too_large", 413},
 	} {
 		a := s.raw(c.text).expect(t, c.status, c.code)
 		if strings.Contains(string(a.body), "canary") || !json.Valid(a.body) {

@@ -2,15 +2,16 @@ package admin
 
 import (
 	"math"
+	"slices"
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 )
 
-// Snapshot returns the series whose names begin with prefix as nested objects for Stats: without the prefix and
-// `_total`, then by the values of their labels. A distribution becomes its count, mean, median and 99th percentile since
-// the start, the last two read off its buckets.
+// Snapshot returns the series whose names begin with prefix as nested objects for Stats: by the name without the
+// prefix, then by the values of their labels, outcome and state last. A distribution becomes its count, mean, median
+// and 99th percentile since the start, the last two read off its buckets.
 func Snapshot(gatherer prometheus.Gatherer, prefix string) map[string]any {
 	families, _ := gatherer.Gather() // what can be gathered comes with the error
 	all := make(map[string]any)
@@ -19,16 +20,28 @@ func Snapshot(gatherer prometheus.Gatherer, prefix string) map[string]any {
 		if !ours {
 			continue
 		}
-		name = strings.TrimSuffix(name, "_total")
 		for _, metric := range family.GetMetric() {
 			path := []string{name}
-			for _, label := range metric.GetLabel() {
+			for _, label := range subjectFirst(metric.GetLabel()) {
 				path = append(path, label.GetValue())
 			}
 			set(all, path, value(metric))
 		}
 	}
 	return all
+}
+
+// subjectFirst puts what a series is about before what became of it, so that a tier's outcomes stand together.
+func subjectFirst(labels []*dto.LabelPair) []*dto.LabelPair {
+	rank := func(label *dto.LabelPair) int {
+		if name := label.GetName(); name == "outcome" || name == "state" {
+			return 1
+		}
+		return 0
+	}
+	labels = slices.Clone(labels)
+	slices.SortStableFunc(labels, func(a, b *dto.LabelPair) int { return rank(a) - rank(b) })
+	return labels
 }
 
 func set(object map[string]any, path []string, value any) {

@@ -25,7 +25,8 @@ func TestSnapshotNestsSeriesByTheirLabels(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const want = `{"lookups":{"hit":{"memory":3}},"queue_rows":7,"seconds":{"count":100,"mean":1.5,"p50":1.5,"p99":1.99}}`
+	const want = `{"lookups_total":{"memory":{"hit":3}},"queue_rows":7,` +
+		`"seconds":{"count":100,"mean":1.5,"p50":1.5,"p99":1.99}}`
 	if string(text) != want {
 		t.Errorf("got  %s\nwant %s", text, want)
 	}

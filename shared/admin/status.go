@@ -12,18 +12,25 @@ import (
 	"github.com/valyala/fasthttp"
 )
 
-// statusHTML is the status page. It holds no figures: it asks /readyz and /v1/stats each second and shows any JSON,
-// going by a few conventions.
+// The status page holds no figures: it asks /readyz and /v1/stats each second and shows any JSON, going by a few
+// conventions, which Snapshot keeps.
 //
-// The members of Stats that are objects become cards, and objects or lists of objects within them tables. The end of a
-// name says what a number is: _total is counted up since the start and also shown as a rate, _ratio is a share from 0 to
-// 1, _ms, _seconds and _bytes are what they say. An object with hits_total and misses_total gets a hit rate, that of the
-// last ten seconds. A text named state is coloured: up, ok and closed are good, down and open bad, others in between.
-// Config.Headline names what stands at the top with its course over the last two minutes; where it names an object with
-// hits and misses, that is the hit rate.
+// The members of Stats become cards, those that begin with the same word share one, and objects of objects become
+// tables. The end of a member's name says what the numbers in it are: _total is counted up since the start and also
+// shown as a rate, _ratio is a share from 0 to 1, _ms, _seconds and _bytes are what they say. An object that counts
+// `hit` gets a hit rate, hits and negatives among all, of the last ten seconds. A text named state is coloured: up, ok
+// and closed are good, down and open bad, others in between. uptime_seconds stands in the page's head.
 //
-//go:embed status.html
-var statusHTML []byte
+// Config.Headline names what stands at the top, with its course over the last two minutes: a number; an object that
+// counts `hit`, for its hit rate; or another object of counts, for their sum.
+var (
+	//go:embed status.html
+	statusHTML string
+	//go:embed status.css
+	statusCSS string
+	//go:embed status.js
+	statusJS string
+)
 
 // page is the status page of one program and the policy that lets nothing but itself run in it.
 type page struct {
@@ -35,20 +42,18 @@ func newPage(program string, headline []string) page {
 	paths, _ := json.Marshal(append([]string{}, headline...))
 	filled := strings.NewReplacer(
 		"{program}", html.EscapeString(program), "{headline}", html.EscapeString(string(paths)),
-	).Replace(string(statusHTML))
+		"{style}", statusCSS, "{script}", statusJS,
+	).Replace(statusHTML)
 	return page{
 		html: []byte(filled),
 		policy: "default-src 'none'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; " +
-			"frame-ancestors 'none'; script-src " + digestBetween(filled, "<script>", "</script>") +
-			"; style-src " + digestBetween(filled, "<style>", "</style>"),
+			"frame-ancestors 'none'; script-src " + sourceOf(statusJS) + "; style-src " + sourceOf(statusCSS),
 	}
 }
 
-// digestBetween names the text between two tags in a content security policy.
-func digestBetween(text, open, end string) string {
-	_, rest, _ := strings.Cut(text, open)
-	inside, _, _ := strings.Cut(rest, end)
-	sum := sha256.Sum256([]byte(inside))
+// sourceOf names an inline script or style in a content security policy.
+func sourceOf(text string) string {
+	sum := sha256.Sum256([]byte(text))
 	return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
 }
 

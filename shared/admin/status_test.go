@@ -19,7 +19,8 @@ func TestTheStatusPageNeedsNothingFromElsewhere(t *testing.T) {
 	if strings.Contains(page, "<b>") || strings.Contains(page, "<script>alert") || strings.Contains(page, "{headline}") {
 		t.Error("names are not escaped or not filled in")
 	}
-	for _, reference := range regexp.MustCompile(`(?:src|href|url)\s*[=(]\s*["']?([^"'>)\s]*)`).FindAllStringSubmatch(page, -1) {
+	references := regexp.MustCompile(`(?:src|href|url)\s*[=(]\s*["']?([^"'>)\s]*)`)
+	for _, reference := range references.FindAllStringSubmatch(page, -1) {
 		if reference[1] != "data:," {
 			t.Errorf("it refers to %s", reference[1])
 		}

@@ -2,8 +2,8 @@
 //
 // The variable follows from the flag by rule, so that nobody has to look it up: the program's name and the flag
 // in capitals, `--cache-ttl` being PROXY_CACHE_TTL. Six names mean the same to every program and go without the
-// program's name: DATABASE_URL, REDIS_URL, TRUST_SECRET, ADMIN_TOKEN, LOG_LEVEL and LOG_FORMAT. An argument wins over the
-// environment, the environment over the default, and the default is what the destination holds when it is declared:
+// program's name: DATABASE_URL, REDIS_URL, TRUST_SECRET, ADMIN_TOKEN, LOG_LEVEL and LOG_FORMAT. An argument wins over
+// the environment, the environment over the default, and the default is what the destination holds when it is declared:
 //
 //	cfg := config.Default()
 //	set := flags.New("PROXY", "")

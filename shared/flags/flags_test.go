@@ -26,7 +26,9 @@ type config struct {
 }
 
 func defaults() config {
-	return config{Listen: ":8080", Upstreams: []string{"http://127.0.0.1:8081"}, Rate: 1000, MaxBody: 8 << 20, TTL: 30 * time.Second}
+	return config{
+		Listen: ":8080", Upstreams: []string{"http://127.0.0.1:8081"}, Rate: 1000, MaxBody: 8 << 20, TTL: 30 * time.Second,
+	}
 }
 
 func declare(program, prefix string, cfg *config) *flags.Set {
@@ -221,7 +223,8 @@ func TestSecretsAreNoArguments(t *testing.T) {
 func TestSecretsAreRefusedWithoutBeingQuoted(t *testing.T) {
 	const short = "hunter2hunter2!" // 15 bytes
 	_, err := parse(t, "", "--trust-secret-file", secretFile(t, short+"\n"))
-	if err == nil || strings.Contains(err.Error(), short) || !strings.Contains(err.Error(), "at least 16 bytes and this has 15") {
+	if err == nil || strings.Contains(err.Error(), short) ||
+		!strings.Contains(err.Error(), "at least 16 bytes and this has 15") {
 		t.Errorf("file: got %v", err)
 	}
 	_, err = parse(t, "", "--trust-secret-file", filepath.Join(t.TempDir(), "absent"))
@@ -257,7 +260,8 @@ func TestTheHelpIsReadableAndHoldsNoSecret(t *testing.T) {
 	}
 	help := out.String()
 	for _, want := range []string{
-		"\nListeners\n\n  --listen", "\nEverything else\n\n  --upstream", "--cache-ttl time  (default 30s)  $PROXY_CACHE_TTL", "--trust-network  $PROXY_TRUST_NETWORK",
+		"\nListeners\n\n  --listen", "\nEverything else\n\n  --upstream", "--trust-network  $PROXY_TRUST_NETWORK",
+		"--cache-ttl time  (default 30s)  $PROXY_CACHE_TTL",
 		"--max-body size  (default 8MiB)", "--trust-secret-file path  $PROXY_TRUST_SECRET_FILE", "$TRUST_SECRET does",
 	} {
 		if !strings.Contains(help, want) {

@@ -59,10 +59,11 @@ func program(out io.Writer) *cli.App {
 			{Name: "fail", Action: fail(errors.Join(errors.New("one:\n\tdetail"), errors.New("two")))},
 			{Name: "exit", Action: fail(cli.Exit("not ready", 3))},
 			{Name: "keys", Usage: "mint and revoke", Subcommands: []*cli.Command{
-				{Name: "rotate", Usage: "replace a key", ArgsUsage: "PREFIX", Flags: rotate.Flags(), Action: func(c *cli.Context) error {
-					fmt.Fprintf(out, "%v %s %v", c.Args().Slice(), overlap, force)
-					return nil
-				}},
+				{Name: "rotate", Usage: "replace a key", ArgsUsage: "PREFIX", Flags: rotate.Flags(),
+					Action: func(c *cli.Context) error {
+						fmt.Fprintf(out, "%v %s %v", c.Args().Slice(), overlap, force)
+						return nil
+					}},
 			}},
 		},
 	}
@@ -112,9 +113,11 @@ func TestFlagsMayFollowArguments(t *testing.T) {
 func TestHelpIsNoError(t *testing.T) {
 	for args, want := range map[string]string{
 		"": "keeps the gate", "--help": "keeps the gate", "help": "keeps the gate", "keys": "replace a key",
-		"keys --help": "replace a key", "keys rotate --help": "--overlap text  $PROXY_OVERLAP", "help serve": "--listen text",
+		"keys --help": "replace a key", "keys rotate --help": "--overlap text  $PROXY_OVERLAP",
+		"help serve": "--listen text",
 	} {
-		if code, stdout, stderr := run(strings.Fields(args)...); code != 0 || !strings.Contains(stdout, want) || stderr != "" {
+		code, stdout, stderr := run(strings.Fields(args)...)
+		if code != 0 || !strings.Contains(stdout, want) || stderr != "" {
 			t.Errorf("%q: exit %d, stdout %q, stderr %q", args, code, stdout, stderr)
 		}
 	}
