@@ -29,7 +29,7 @@ type Streams struct {
 
 // Run loads the target as the options say. Its error is ErrThreshold, or why there is no result.
 func Run(ctx context.Context, o config.Options, s Streams) error {
-	plan, keys, err := prepare(ctx, o, s)
+	plan, measured, err := prepare(ctx, o, s)
 	if err != nil {
 		return err
 	}
@@ -41,7 +41,6 @@ func Run(ctx context.Context, o config.Options, s Streams) error {
 	if o.Load.Warmup > 0 {
 		phase(ctx, runner, run.Limit{Duration: o.Load.Warmup, Rate: o.Load.Rate}, "warm-up", s)
 	}
-	measured := report.Measured{Options: o, Endpoint: endpoint(o), Keys: keys}
 	before := counters.Read(ctx, o.Admin.Proxy, o.Admin.Writer)
 	measured.Started = time.Now()
 	limit := run.Limit{Requests: o.Load.Requests, Duration: o.Load.Duration, Rate: o.Load.Rate}
@@ -53,30 +52,31 @@ func Run(ctx context.Context, o config.Options, s Streams) error {
 }
 
 // prepare reads and checks everything that can be wrong before the first connection.
-func prepare(ctx context.Context, o config.Options, s Streams) (plan run.Plan, keys int, err error) {
+func prepare(ctx context.Context, o config.Options, s Streams) (plan run.Plan, about report.Measured, err error) {
 	target, err := o.Endpoint()
 	if err != nil {
-		return run.Plan{}, 0, err
+		return plan, about, err
 	}
-	list, origin, err := o.Traffic.ReadKeys()
+	keys, origin, err := o.Traffic.ReadKeys()
 	if err != nil {
-		return run.Plan{}, 0, err
+		return plan, about, err
 	}
 	if err := o.CheckHosts(ctx); err != nil {
-		return run.Plan{}, 0, err
+		return plan, about, err
 	}
 	if origin == config.DemoKeyFile {
 		fmt.Fprintf(s.Err, "using the key in %s\n", origin)
 	}
-	return run.Plan{
+	plan = run.Plan{
 		Address: config.Address(target),
 		Shape: traffic.Shape{
 			Host: target.Host, Path: target.RequestURI(), Bearer: o.Traffic.Bearer, Batch: o.Traffic.Batch,
 			PayloadBytes: o.Traffic.PayloadBytes,
 		},
-		Keys: traffic.NewKeys(list, o.Traffic.Zipf), Repeat: o.Traffic.Duplicates,
+		Keys: traffic.NewKeys(keys, o.Traffic.Zipf), Repeat: o.Traffic.Duplicates,
 		Connections: o.Load.Concurrency, Timeout: o.Load.Timeout,
-	}, len(list), nil
+	}
+	return plan, report.Measured{Options: o, Endpoint: target.String(), Keys: len(keys)}, nil
 }
 
 // phase applies load and shows its progress meanwhile.
@@ -108,14 +108,6 @@ func publish(result *report.Result, files config.Output, s Streams) error {
 		err = ErrThreshold
 	}
 	return err
-}
-
-func endpoint(o config.Options) string {
-	u, err := o.Endpoint()
-	if err != nil {
-		return o.Target
-	}
-	return u.String()
 }
 
 // IsTerminal tells whether a file is one a person looks at.

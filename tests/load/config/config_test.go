@@ -84,7 +84,7 @@ func TestWhatCannotBeMeantIsRefusedInASentence(t *testing.T) {
 		{"--requests 2000000000", "--requests must be"},
 		{"--requests 1000000000 --batch 100", "exceeds"},
 		{"--requests many", "invalid value"},
-		{"--duration 13h", "--duration must be"},
+		{"--duration 7h", "--duration must be"},
 		{"--duration -1s", "--requests must be"},
 		{"--warmup -1s", "--warmup must be"},
 		{"--rate -1", "--rate must be"},

@@ -96,6 +96,9 @@ func (r *Result) hitsRow() Row {
 func (r *Result) generatorRow() Row {
 	g := r.Figures.Generator
 	note := fmt.Sprintf("%s of %d cores", short(g.CoresUsed), r.Machine.Cores)
+	if g.CoresUsed > 0.9*float64(r.Machine.Cores) {
+		note += ": it may be the limit"
+	}
 	if g.LagMS != nil {
 		note += fmt.Sprintf("   sent late by p50 %s ms, p99 %s ms", short(g.LagMS.P50), short(g.LagMS.P99))
 	}

@@ -67,7 +67,9 @@ func (p *phase) result(cpu time.Duration) *Result {
 	var sum tally
 	for _, w := range p.runner.workers {
 		sum.merge(&w.tally)
-		result.Lag.Merge(&w.lag)
+		if w.lag != nil {
+			result.Lag.Merge(w.lag)
+		}
 		result.Elapsed = max(result.Elapsed, w.since)
 	}
 	slots, _ := p.timeline.Slots()

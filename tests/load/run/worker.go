@@ -33,7 +33,7 @@ type worker struct {
 	window hist.Slot     // what finished since the last visit to the timeline
 	since  time.Duration // a moment inside that window
 	until  time.Duration // when the next visit is due
-	lag    hist.Hist     // open loop: how late an idle worker was, which is the generator's own fault
+	lag    *hist.Hist    // open loop only: how late an idle worker was, which is the generator's own fault
 
 	done, failed atomic.Int64
 }
@@ -48,10 +48,11 @@ func newWorker(r *Runner, index int) *worker {
 
 // work runs one phase.
 func (w *worker) work(p *phase) {
-	w.tally, w.lag, w.since, w.until = tally{}, hist.Hist{}, 0, 0
+	w.tally, w.lag, w.since, w.until = tally{}, nil, 0, 0
 	w.done.Store(0)
 	w.failed.Store(0)
 	if p.arrivals != nil {
+		w.lag = &hist.Hist{}
 		w.openLoop(p)
 	} else {
 		w.closedLoop(p)
