@@ -122,6 +122,7 @@ func (s *Server) refuse(x *exchange, p problem.Problem) {
 	p.RequestID = string(x.requestID())
 	s.Metrics.Refused(p.Code)
 	p.Write(&x.ctx.Response)
+	serving.Linger(x.ctx)
 	if x.broken {
 		x.ctx.SetConnectionClose()
 	}

@@ -22,6 +22,9 @@ type Config struct {
 	// Refuse answers what the HTTP parser gave up on; the connection is closed afterwards.
 	Refuse func(ctx *fasthttp.RequestCtx, err error)
 
+	// Origin says that answers are this program's own, and so carry a Date; a proxy passes on the upstream's.
+	Origin bool
+
 	MaxHeader   int           // bytes of the request line and header section
 	ReadTimeout time.Duration // of a header, and of what is read of a body before the handler runs
 	IdleTimeout time.Duration // between two requests
@@ -48,6 +51,7 @@ func New(config Config) *Server {
 		Handler:      s.serve,
 		ErrorHandler: config.Refuse,
 		Logger:       quiet{config.Logger},
+		ConnState:    stopLingering,
 
 		ReadBufferSize: config.MaxHeader,
 		ReadTimeout:    config.ReadTimeout,
@@ -58,7 +62,7 @@ func New(config Config) *Server {
 		DisablePreParseMultipartForm: true,
 		NoDefaultServerHeader:        true,
 		NoDefaultContentType:         true,
-		NoDefaultDate:                true,
+		NoDefaultDate:                !config.Origin,
 		SecureErrorLogMessage:        true,
 		CloseOnShutdown:              true,
 	}
@@ -81,7 +85,7 @@ func (s *Server) Close() error { return s.listener.Close() }
 // returns when what was accepted has been answered.
 func (s *Server) Run(ctx context.Context) error {
 	served := make(chan error, 1)
-	go func() { served <- s.http.Serve(s.listener) }()
+	go func() { served <- s.http.Serve(lingering{s.listener}) }()
 	select {
 	case err := <-served:
 		return fmt.Errorf("serving %s: %w", s.config.Listen, err)

@@ -52,7 +52,7 @@ const (
 func New(cfg Config) *Server {
 	s := &Server{Config: cfg}
 	s.Server = serving.New(serving.Config{
-		Listen: cfg.Address, Handler: s.serve, Refuse: s.refuseUnparsed,
+		Listen: cfg.Address, Handler: s.serve, Refuse: s.refuseUnparsed, Origin: true,
 		MaxHeader: maxHeader, ReadTimeout: readTimeout, IdleTimeout: idleTimeout, DrainDelay: cfg.DrainDelay,
 		Logger: cfg.Logger,
 	})
@@ -95,6 +95,7 @@ func (s *Server) answer(ctx *fasthttp.RequestCtx, arrived time.Time) *problem.Pr
 func (s *Server) refuse(ctx *fasthttp.RequestCtx, p *problem.Problem) {
 	p.RequestID = string(ctx.Request.Header.Peek("X-Request-Id"))
 	s.Metrics.Refused(p.Code)
+	serving.Linger(ctx)
 	p.Write(&ctx.Response)
 	if p.Code == problem.MethodNotAllowed {
 		ctx.Response.Header.Set(fasthttp.HeaderAllow, fasthttp.MethodPost)

@@ -1,0 +1,319 @@
+package server_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/valyala/fasthttp"
+	"go.uber.org/goleak"
+
+	"keygate/proxy/auth"
+	"keygate/proxy/forward"
+	"keygate/proxy/identity"
+	"keygate/proxy/server"
+	"keygate/shared/serving"
+)
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m,
+		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"),
+		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"))
+}
+
+// decider answers by the key itself: the name of a reason.
+type decider struct{ asked int }
+
+func (d *decider) Resolve(_ context.Context, key []byte) auth.Decision {
+	d.asked++
+	for reason := auth.Unavailable; reason <= auth.Allowed; reason++ {
+		if reason.String() == string(key) {
+			return auth.Decision{Reason: reason, Principal: auth.Principal{OrgID: "org-1", Prefix: []byte("prefix")}}
+		}
+	}
+	return auth.Decision{Reason: auth.NoSuchKey}
+}
+
+// upstream keeps what it is sent and answers 200, or fails.
+type upstream struct {
+	header, target string
+	err            error
+	calls          int
+}
+
+func (u *upstream) Forward(ctx *fasthttp.RequestCtx, x forward.Exchange) error {
+	u.calls++
+	u.header, u.target = string(x.Header), string(x.Target)
+	if u.err == nil {
+		ctx.SetBodyString("from the upstream")
+	}
+	return u.err
+}
+
+type fixture struct {
+	tb       testing.TB
+	auth     *decider
+	upstream *upstream
+	address  string
+	conn     net.Conn
+	reader   *bufio.Reader
+}
+
+func start(tb testing.TB, change ...func(*server.Config)) *fixture {
+	tb.Helper()
+	f := &fixture{tb: tb, auth: &decider{}, upstream: &upstream{}}
+	cfg := server.Config{
+		Address: "127.0.0.1:0", Auth: f.auth, Forward: f.upstream,
+		Policy: identity.New(identity.Policy{OrgHeader: "X-Org-Id", Carriers: identity.Bearer | identity.XAPIKey}),
+		Logger: slog.New(slog.DiscardHandler), Metrics: serving.NewMetrics(prometheus.NewRegistry(), "proxy"),
+		HeaderTimeout: 5 * time.Second, IdleTimeout: 5 * time.Second, MaxBody: 1000,
+	}
+	for _, c := range change {
+		c(&cfg)
+	}
+	s := server.New(cfg)
+	if err := s.Listen(); err != nil {
+		tb.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan error)
+	go func() { done <- s.Run(ctx) }()
+	f.address = s.Addr().String()
+	f.dial()
+	tb.Cleanup(func() {
+		f.conn.Close()
+		stop()
+		if err := <-done; err != nil {
+			tb.Error(err)
+		}
+	})
+	return f
+}
+
+func (f *fixture) dial() {
+	f.tb.Helper()
+	conn, err := net.Dial("tcp", f.address)
+	if err != nil {
+		f.tb.Fatal(err)
+	}
+	f.conn, f.reader = conn, bufio.NewReader(conn)
+}
+
+// send writes raw bytes on the fixture's connection and reads one answer.
+func (f *fixture) send(raw string) (*http.Response, map[string]any) {
+	f.tb.Helper()
+	if _, err := io.WriteString(f.conn, raw); err != nil {
+		f.tb.Fatal(err)
+	}
+	method, _, _ := strings.Cut(raw, " ")
+	response, err := http.ReadResponse(f.reader, &http.Request{Method: method})
+	if err != nil {
+		f.tb.Fatalf("%q: %v", raw, err)
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		f.tb.Fatal(err)
+	}
+	var problem map[string]any
+	if response.Header.Get("Content-Type") == "application/problem+json" {
+		if err := json.Unmarshal(text, &problem); err != nil {
+			f.tb.Fatalf("%q: %v", text, err)
+		}
+	}
+	return response, problem
+}
+
+func get(key string) string {
+	return "GET /a?b=c HTTP/1.1\r\nHost: edge\r\nX-API-Key: " + key + "\r\n\r\n"
+}
+
+func TestEachDecisionHasItsAnswer(t *testing.T) {
+	f := start(t)
+	check := func(key string, status int, code any, header string) {
+		t.Helper()
+		response, problem := f.send(get(key))
+		if response.StatusCode != status || problem["code"] != code {
+			t.Errorf("%s: got %d %v", key, response.StatusCode, problem)
+		}
+		if header != "" && response.Header.Get(header) == "" {
+			t.Errorf("%s: no %s", key, header)
+		}
+	}
+	check("allowed", 200, nil, "")
+	check("suspended", 403, "organization_suspended", "")
+	check("unavailable", 503, "auth_unavailable", "Retry-After")
+	for _, key := range []string{"malformed", "no_such_key", "wrong_secret", "revoked", "expired"} {
+		check(key, 401, "invalid_api_key", "WWW-Authenticate")
+	}
+	check("allowed", 200, nil, "") // all of it on one connection
+	if f.upstream.calls != 2 {
+		t.Errorf("the upstream was called %d times", f.upstream.calls)
+	}
+}
+
+// Ensure clients cannot tell why a key is refused: the answers are the same but for the request's id.
+func TestRefusedKeysLookTheSame(t *testing.T) {
+	f := start(t)
+	var first string
+	for _, key := range []string{"malformed", "no_such_key", "wrong_secret", "revoked", "expired"} {
+		response, problem := f.send(get(key))
+		delete(problem, "request_id")
+		response.Header.Del("Date")
+		if got := fmt.Sprint(response.Status, response.Header, problem); first == "" {
+			first = got
+		} else if got != first {
+			t.Errorf("%s: got %s, and before %s", key, got, first)
+		}
+	}
+}
+
+func TestWhatIsForwarded(t *testing.T) {
+	f := start(t)
+	f.send("GET //a/../%2f?x=%zz HTTP/1.1\r\nhost: edge\r\nX-API-Key: allowed\r\nX-Org-Id: evil\r\nX_Org_Id: evil\r\n" +
+		"Connection: X-Org-Id, X-Mine\r\nTrailer: X-Org-Id\r\nX-Mine: 1\r\nx-kept:  two\r\n\r\n")
+	if f.upstream.target != "//a/../%2f?x=%zz" {
+		t.Errorf("the target was %q", f.upstream.target)
+	}
+	if strings.Contains(f.upstream.header, "evil") || strings.Contains(f.upstream.header, "X-Mine") ||
+		!strings.HasPrefix(f.upstream.header, "host: edge\r\nx-kept:  two\r\n") ||
+		!strings.Contains(f.upstream.header, "X-Org-Id: org-1\r\nX-Org-Key: prefix\r\nX-Keygate-Id: ") {
+		t.Errorf("the header was %q", f.upstream.header)
+	}
+}
+
+func TestTheRequestIdIsKeptIfSaneAndMintedElse(t *testing.T) {
+	f := start(t)
+	send := func(id string) string {
+		_, problem := f.send("GET / HTTP/1.1\r\nHost: e\r\nX-Request-Id: " + id + "\r\n\r\n")
+		got, _ := problem["request_id"].(string)
+		return got
+	}
+	if got := send("req-1"); got != "req-1" {
+		t.Errorf("got %q", got)
+	}
+	for _, id := range []string{"", "a b", `a"b`, strings.Repeat("x", 200)} {
+		if got := send(id); got == id || len(got) != 36 {
+			t.Errorf("%q became %q", id, got)
+		}
+	}
+	f.send("GET / HTTP/1.1\r\nHost: e\r\nX-API-Key: allowed\r\nX-Request-Id: a b\r\n\r\n")
+	if strings.Count(strings.ToLower(f.upstream.header), "x-request-id") != 1 || strings.Contains(f.upstream.header, "a b") {
+		t.Errorf("the header was %q", f.upstream.header)
+	}
+}
+
+func TestRequestsThatAreNotAdmitted(t *testing.T) {
+	const host, key = "Host: e\r\n", "X-API-Key: allowed\r\n"
+	refused := func(raw string, status int, code string) {
+		t.Helper()
+		f := start(t)
+		response, problem := f.send(raw)
+		if response.StatusCode != status || problem["code"] != code || problem["request_id"] == "" {
+			t.Errorf("%q: got %d %v", raw, response.StatusCode, problem)
+		}
+		if _, err := f.reader.ReadByte(); err != io.EOF {
+			t.Errorf("%q: the connection is still open: %v", raw, err)
+		}
+		if f.upstream.calls != 0 || f.auth.asked != 0 {
+			t.Errorf("%q: asked %d times, forwarded %d times", raw, f.auth.asked, f.upstream.calls)
+		}
+	}
+	refused("GET / HTTP/1.1\r\n"+key+"\r\n", 400, "bad_request")
+	refused("GET / HTTP/1.1\r\n"+host+host+key+"\r\n", 400, "bad_request")
+	refused("POST / HTTP/1.1\r\n"+host+key+"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400, "bad_request")
+	refused("POST / HTTP/1.1\r\n"+host+key+"Content-Length: 3\r\nContent-Length: 3\r\n\r\nabc", 400, "bad_request")
+	refused("POST / HTTP/1.1\r\n"+host+key+"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 400, "bad_request")
+	refused("GET / HTTP/1.1\r\n"+host+key+"X-A: b\r\n c\r\n\r\n", 400, "bad_request")
+	refused("GET / HTTP/1.1\r\n"+host+key+"X-A : b\r\n\r\n", 400, "bad_request")
+	refused("GET / HTTP/1.1\r\n"+host+key+"X A: b\r\n\r\n", 400, "bad_request")
+	refused("GET / HTTP/1.1\r\n"+host+"X-A: b\n"+key+"\r\n", 400, "bad_request")
+	refused("GET http://u:p@e/ HTTP/1.1\r\n"+host+key+"\r\n", 400, "bad_request")
+	refused("CONNECT e:80 HTTP/1.1\r\n"+host+key+"\r\n", 405, "method_not_allowed")
+	refused("TRACE / HTTP/1.1\r\n"+host+key+"\r\n", 405, "method_not_allowed")
+	refused("PRI * HTTP/2.0\r\n\r\n", 400, "bad_request")
+	refused("hello\r\n\r\n", 400, "bad_request")
+	refused("POST / HTTP/1.1\r\n"+host+key+"Content-Length: 1001\r\n\r\n"+strings.Repeat("x", 1001), 413, "body_too_large")
+	refused("GET / HTTP/1.1\r\n"+host+key+strings.Repeat("X-A: b\r\n", 200)+"\r\n", 431, "headers_too_large")
+	refused("GET / HTTP/1.1\r\n"+host+key+"X-A: "+strings.Repeat("b", 70000)+"\r\n\r\n", 431, "headers_too_large")
+}
+
+func TestCredentialsAreCountedBeforeTheyAreLookedUp(t *testing.T) {
+	f := start(t)
+	for raw, code := range map[string]string{
+		"GET / HTTP/1.1\r\nHost: e\r\n\r\n":                                                     "missing_api_key",
+		"GET / HTTP/1.1\r\nHost: e\r\nAuthorization: Basic eA==\r\n\r\n":                        "missing_api_key",
+		"GET /?api_key=allowed HTTP/1.1\r\nHost: e\r\n\r\n":                                     "missing_api_key",
+		"GET / HTTP/1.1\r\nHost: e\r\nX-API-Key: a\r\nAuthorization: Bearer a\r\n\r\n":          "ambiguous_credentials",
+		"GET / HTTP/1.1\r\nHost: e\r\nX-API-Key: allowed\r\nX-API-Key: allowed\r\n\r\n":         "ambiguous_credentials",
+		"POST / HTTP/1.1\r\nHost: e\r\nX-API-Key: revoked\r\nContent-Length: 3\r\n\r\nabc":      "invalid_api_key",
+		"POST / HTTP/1.1\r\nHost: e\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n": "missing_api_key",
+	} {
+		if response, problem := f.send(raw); problem["code"] != code {
+			t.Errorf("%q: got %d %v", raw, response.StatusCode, problem)
+		}
+	}
+	if response, _ := f.send(get("allowed")); response.StatusCode != 200 || f.upstream.calls != 1 {
+		t.Errorf("afterwards, on the same connection: %d", response.StatusCode)
+	}
+}
+
+func TestPublicRequestsNeedNoKeyAndSayNothingOfAnybody(t *testing.T) {
+	f := start(t, func(c *server.Config) { c.Public, c.PublicPreflight = []string{"/docs"}, true })
+	check := func(raw string, status int) {
+		t.Helper()
+		f.upstream.header = ""
+		response, problem := f.send(raw)
+		if response.StatusCode != status || strings.Contains(f.upstream.header, "X-Org-Id") || strings.Contains(f.upstream.header, "secret") {
+			t.Errorf("%q: got %d %v, forwarded %q", raw, response.StatusCode, problem, f.upstream.header)
+		}
+	}
+	check("GET /docs HTTP/1.1\r\nHost: e\r\n\r\n", 200)
+	check("GET /docs/a?b HTTP/1.1\r\nHost: e\r\nX-Org-Id: evil\r\nX-API-Key: secret\r\n\r\n", 200)
+	check("GET /docs/../admin HTTP/1.1\r\nHost: e\r\n\r\n", 401)
+	check("GET /docs/%2e%2e/admin HTTP/1.1\r\nHost: e\r\n\r\n", 401)
+	check("GET //docs HTTP/1.1\r\nHost: e\r\n\r\n", 401)
+	check("GET /docs//x HTTP/1.1\r\nHost: e\r\n\r\n", 401)
+	check("GET /DOCS HTTP/1.1\r\nHost: e\r\n\r\n", 401)
+	check("OPTIONS /x HTTP/1.1\r\nHost: e\r\nAccess-Control-Request-Method: POST\r\n\r\n", 200)
+	check("OPTIONS /x HTTP/1.1\r\nHost: e\r\n\r\n", 401)
+	if f.auth.asked != 0 {
+		t.Errorf("asked %d times", f.auth.asked)
+	}
+}
+
+func TestWhatGoesWrongUpstreamIsTold(t *testing.T) {
+	f := start(t)
+	for err, want := range map[error]string{
+		forward.ErrUnreachable: "502 upstream_unreachable", forward.ErrBadResponse: "502 upstream_unreachable",
+		forward.ErrTimeout: "504 upstream_timeout", forward.ErrBusy: "503 unavailable",
+		forward.ErrBodyTooLarge: "413 body_too_large", forward.ErrClientBody: "400 bad_request",
+		forward.ErrClientTimeout: "408 request_timeout", io.ErrNoProgress: "502 upstream_unreachable",
+	} {
+		f.upstream.err = fmt.Errorf("forwarding: %w", err)
+		response, problem := f.send(get("allowed"))
+		if got := fmt.Sprint(response.StatusCode, " ", problem["code"]); got != want {
+			t.Errorf("%v: got %s", err, got)
+		}
+	}
+}
+
+func TestTimingTellsWhereTheTimeWent(t *testing.T) {
+	f := start(t, func(c *server.Config) { c.Timing = true })
+	response, _ := f.send(get("allowed"))
+	if timing := response.Header.Get("Server-Timing"); !strings.HasPrefix(timing, "auth;dur=") || !strings.Contains(timing, "total;dur=") {
+		t.Errorf("Server-Timing is %q", timing)
+	}
+	if response.Header.Get("X-Process-Time") == "" {
+		t.Error("no X-Process-Time")
+	}
+}
