@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"syscall"
 	"testing"
@@ -101,6 +102,18 @@ func TestABrokenConnectionFailsOneRequestAndIsReplaced(t *testing.T) {
 	}
 	if result.Answered != 49 || result.Latency.Count != 49 {
 		t.Errorf("%d answered, %d measured", result.Answered, result.Latency.Count)
+	}
+}
+
+func TestAConnectionThatTheServerClosesPolitelyIsReplacedWithoutAFailure(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusCreated)
+	}))
+	t.Cleanup(server.Close)
+	server.Config.SetKeepAlivesEnabled(false)
+	result := load(t, plan(server.URL, 2), Limit{Requests: 50})
+	if want := map[string]int64{"201": 50}; !maps.Equal(result.Outcomes, want) {
+		t.Errorf("got %v", result.Outcomes)
 	}
 }
 
