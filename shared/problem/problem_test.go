@@ -1,0 +1,40 @@
+package problem
+
+import (
+	"encoding/json"
+	"testing"
+
+	"github.com/valyala/fasthttp"
+)
+
+func TestEveryCodeHasAStatusAndATitle(t *testing.T) {
+	for code, kind := range kinds {
+		var resp fasthttp.Response
+		Problem{Code: code, Detail: "detail", RequestID: "req", Pointer: "/a", EventID: "id"}.Write(&resp)
+		var got map[string]any
+		if err := json.Unmarshal(resp.Body(), &got); err != nil {
+			t.Fatal(err)
+		}
+		want := map[string]any{
+			"type": "about:blank", "title": kind.title, "status": float64(kind.status), "detail": "detail",
+			"code": string(code), "request_id": "req", "pointer": "/a", "event_id": "id",
+		}
+		for name, value := range want {
+			if got[name] != value {
+				t.Errorf("%s: %s is %v, not %v", code, name, got[name], value)
+			}
+		}
+		if resp.StatusCode() != code.Status() || code.Status() < 400 || kind.title == "" {
+			t.Errorf("%s has the status %d and the title %q", code, resp.StatusCode(), kind.title)
+		}
+		if string(resp.Header.ContentType()) != "application/problem+json" {
+			t.Errorf("%s has the type %q", code, resp.Header.ContentType())
+		}
+		if has := len(resp.Header.Peek("Retry-After")) > 0; has != (kind.status == 503) {
+			t.Errorf("%s: Retry-After is there: %v", code, has)
+		}
+		if has := len(resp.Header.Peek("WWW-Authenticate")) > 0; has != (kind.status == 401) {
+			t.Errorf("%s: WWW-Authenticate is there: %v", code, has)
+		}
+	}
+}
