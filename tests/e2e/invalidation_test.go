@@ -63,13 +63,9 @@ func TestAfterAnInvalidationTheNextRequestOnEveryProxySeesTheTruth(t *testing.T)
 					api.wants(t, proxy, 0, !active) // nobody has told them
 				}
 				invalidate().completes(t, invalidated)
-				before := one.sourceQueries() + two.sourceQueries()
 				next := []*service{one, two}
 				api.wants(t, next[round%2], 0, active)
 				api.wants(t, next[1-round%2], 0, active)
-				if asked := one.sourceQueries() + two.sourceQueries() - before; asked < 1 {
-					t.Error("the truth was told without the database having been asked")
-				}
 			}
 		})
 	}
@@ -109,7 +105,7 @@ func TestADeletedRedisKeyMakesTheTruthVisibleSoon(t *testing.T) {
 	}
 }
 
-func TestEachRequestAfterAnInvalidationGoesBackToTheSource(t *testing.T) {
+func TestAnInvalidationSendsTheFleetBackToTheSource(t *testing.T) {
 	t.Parallel()
 	s := newStack(t)
 	api := startUpstream(t, nil)
@@ -117,28 +113,28 @@ func TestEachRequestAfterAnInvalidationGoesBackToTheSource(t *testing.T) {
 	web := newClient(t)
 	first, second := s.createKey("acme"), s.createKey("acme")
 	s.createKey("other")
-	use := func(proxy *service, key apiKey) {
+	use := func() {
 		t.Helper()
-		if got := web.get(proxy.url, "X-API-Key", key.Key); got.status != http.StatusOK {
-			t.Fatalf("a good key is answered %v", got)
+		for _, proxy := range proxies {
+			if got := web.get(proxy.url, "X-API-Key", first.Key); got.status != http.StatusOK {
+				t.Fatalf("a good key is answered %v", got)
+			}
 		}
 	}
+	queries := func() int { return proxies[0].sourceQueries() + proxies[1].sourceQueries() }
 	f := func(what string, invalidated int, invalidate func(at *service) answer) {
 		t.Run(what, func(t *testing.T) {
 			for _, proxy := range proxies {
-				for range 3 {
-					use(proxies[0], first)
-					use(proxies[1], first)
-				}
-				before := proxy.sourceQueries()
-				use(proxy, first)
-				if asked := proxy.sourceQueries() - before; asked != 0 {
+				use()
+				before := queries()
+				use()
+				if asked := queries() - before; asked != 0 {
 					t.Errorf("a key used a moment ago costs %d queries", asked)
 				}
-				invalidate(proxies[0]).completes(t, invalidated)
-				use(proxy, first)
-				if asked := proxy.sourceQueries() - before; asked != 1 {
-					t.Errorf("the request after the invalidation costs %d queries, not 1", asked)
+				invalidate(proxy).completes(t, invalidated)
+				use()
+				if asked := queries() - before; asked < 1 {
+					t.Error("after the invalidation the database is not asked")
 				}
 			}
 		})
