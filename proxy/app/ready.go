@@ -1,7 +1,5 @@
 package app
 
-import "time"
-
 // ready says whether requests are welcome, and what works only in part. A proxy that has once been able to find out who
 // is calling stays ready during an outage: the keys that it knows keep working.
 func (a *App) ready() (ok bool, degraded []string) {
@@ -20,17 +18,4 @@ func (a *App) ready() (ok bool, degraded []string) {
 		degraded = append(degraded, "change_log")
 	}
 	return a.serving.Load() && a.reached.Load(), degraded
-}
-
-// headline are the figures at the top of the status page.
-var headline = []string{"requests", "hit_rate.memory", "hit_rate.redis", "source_queries", "memory.records"}
-
-func (a *App) stats() any {
-	ready, degraded := a.ready()
-	figures := a.figures()
-	figures["uptime_s"] = time.Since(a.started).Seconds()
-	figures["ready"] = ready
-	figures["degraded"] = append([]string{}, degraded...)
-	figures["memory"] = map[string]any{"records": a.memory.Len(), "negatives": a.negative.Len()}
-	return figures
 }

@@ -78,23 +78,42 @@ func (s *Server) Listen() (err error) {
 // Addr is where the server listens, once it does.
 func (s *Server) Addr() net.Addr { return s.listener.Addr() }
 
-// Close closes the listener of a server that is not going to run.
-func (s *Server) Close() error { return s.listener.Close() }
+// Close closes the listener. A server that runs ends with an error.
+func (s *Server) Close() error {
+	if err := s.listener.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+		return fmt.Errorf("closing the listener on %s: %w", s.config.Listen, err)
+	}
+	return nil
+}
 
 // Run serves until ctx ends. Then it goes on for DrainDelay while asking clients to close, closes the listener, and
-// returns when what was accepted has been answered.
+// returns when what was accepted has been answered, at most 25 seconds later.
 func (s *Server) Run(ctx context.Context) error {
 	served := make(chan error, 1)
 	go func() { served <- s.http.Serve(lingering{s.listener}) }()
 	select {
 	case err := <-served:
-		return fmt.Errorf("serving %s: %w", s.config.Listen, err)
+		return errors.Join(fmt.Errorf("the listener on %s has ended", s.config.Listen), err)
 	case <-ctx.Done():
 	}
 	s.draining.Store(true)
 	time.Sleep(s.config.DrainDelay)
-	return errors.Join(s.http.Shutdown(), <-served)
+	// Closing the listener first makes sure that Serve had taken it: Shutdown would not wait for anything before that.
+	err := errors.Join(s.Close(), <-served)
+	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainLimit)
+	defer cancel()
+	switch late := s.http.ShutdownWithContext(limited); {
+	case errors.Is(late, context.DeadlineExceeded):
+		s.config.Logger.Warn("cutting off what was not answered in time", "limit", drainLimit)
+	case late != nil && !errors.Is(late, net.ErrClosed):
+		err = errors.Join(err, late)
+	}
+	return err
 }
+
+// Orchestrators kill a program about half a minute after they have asked it to stop. What streams without end must not
+// make that the rule.
+const drainLimit = 25 * time.Second
 
 func (s *Server) serve(ctx *fasthttp.RequestCtx) {
 	s.config.Handler(ctx)

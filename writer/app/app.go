@@ -88,7 +88,7 @@ func (a *App) build() (err error) {
 	a.admin = admin.New(admin.Config{
 		Program: "writer", Listen: a.cfg.AdminListen, Token: a.cfg.AdminToken,
 		Ready: a.ready, Gatherer: a.registry, Stats: a.stats,
-		Headline: []string{"commit.events.accepted", "commit.mean_rows", "commit.queue_rows", "commit.batches"},
+		Headline: []string{"events_total.accepted", "commit_seconds.p99", "batch_rows.p50", "queue_rows"},
 		Build:    build.Info(), Logger: a.log,
 	})
 	return nil
@@ -157,7 +157,7 @@ func (a *App) stats() any {
 	ready, degraded := a.ready()
 	figures := admin.Snapshot(a.registry, "keygate_writer_")
 	figures["commit"] = a.commit.Stats()
-	figures["uptime_s"] = time.Since(a.started).Seconds()
+	figures["uptime_seconds"] = time.Since(a.started).Seconds()
 	figures["ready"] = ready
 	figures["degraded"] = append([]string{}, degraded...)
 	return figures

@@ -1,0 +1,149 @@
+package serving_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/valyala/fasthttp"
+	"go.uber.org/goleak"
+
+	"keygate/shared/serving"
+)
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m,
+		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"),
+		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"))
+}
+
+// start serves handler until stop is called, which returns what Run did.
+func start(tb testing.TB, handler fasthttp.RequestHandler, drain time.Duration) (address string, stop context.CancelFunc, done <-chan error) {
+	tb.Helper()
+	s := serving.New(serving.Config{
+		Listen: "127.0.0.1:0", Handler: handler, Refuse: func(*fasthttp.RequestCtx, error) {}, DrainDelay: drain,
+		MaxHeader: 4096, ReadTimeout: 10 * time.Second, IdleTimeout: 10 * time.Second, Logger: slog.New(slog.DiscardHandler),
+	})
+	if err := s.Listen(); err != nil {
+		tb.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }()
+	tb.Cleanup(stop)
+	return s.Addr().String(), stop, ended
+}
+
+func dial(tb testing.TB, address string) (net.Conn, *bufio.Reader) {
+	tb.Helper()
+	conn, err := net.Dial("tcp", address)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { conn.Close() })
+	return conn, bufio.NewReader(conn)
+}
+
+func read(tb testing.TB, reader *bufio.Reader) *http.Response {
+	tb.Helper()
+	response, err := http.ReadResponse(reader, nil)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	if _, err := io.Copy(io.Discard, response.Body); err != nil {
+		tb.Fatal(err)
+	}
+	response.Body.Close()
+	return response
+}
+
+const request = "GET / HTTP/1.1\r\nHost: s\r\n\r\n"
+
+func TestARequestInFlightIsAnsweredAfterTheStop(t *testing.T) {
+	began, finish := make(chan struct{}), make(chan struct{})
+	address, stop, done := start(t, func(ctx *fasthttp.RequestCtx) {
+		close(began)
+		<-finish
+		ctx.SetBodyString("answered")
+	}, 0)
+	conn, reader := dial(t, address)
+	fmt.Fprint(conn, request)
+	<-began
+	stop()
+	select {
+	case err := <-done:
+		t.Fatalf("Run returned %v before the request was answered", err)
+	case <-time.After(50 * time.Millisecond):
+	}
+	close(finish)
+	if response := read(t, reader); response.StatusCode != 200 || !response.Close {
+		t.Errorf("got %d, close %v", response.StatusCode, response.Close)
+	}
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestWhileDrainingNewRequestsAreServedAndAskedToClose(t *testing.T) {
+	address, stop, done := start(t, func(*fasthttp.RequestCtx) {}, 300*time.Millisecond)
+	conn, reader := dial(t, address)
+	fmt.Fprint(conn, request)
+	if response := read(t, reader); response.Close {
+		t.Error("the connection is closed before the stop")
+	}
+	stop()
+	for deadline := time.Now().Add(250 * time.Millisecond); ; {
+		late, lateReader := dial(t, address)
+		fmt.Fprint(late, request)
+		if read(t, lateReader).Close {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("no answer asked for the connection to be closed")
+		}
+	}
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if _, err := net.Dial("tcp", address); err == nil {
+		t.Error("the listener is still open")
+	}
+}
+
+// Ensure a client reads why it was refused although it is still sending: a close with input unread would reset it.
+func TestARefusedUploadReadsItsAnswer(t *testing.T) {
+	address, _, _ := start(t, func(ctx *fasthttp.RequestCtx) {
+		serving.Linger(ctx)
+		ctx.SetConnectionClose()
+		ctx.SetStatusCode(fasthttp.StatusRequestEntityTooLarge)
+	}, 0)
+	for range 20 {
+		conn, reader := dial(t, address)
+		fmt.Fprintf(conn, "POST / HTTP/1.1\r\nHost: s\r\nContent-Length: 8000000\r\n\r\n")
+		if _, err := conn.Write(make([]byte, 8_000_000)); err != nil {
+			t.Fatalf("sending: %v", err)
+		}
+		if response := read(t, reader); response.StatusCode != 413 {
+			t.Errorf("got %d", response.StatusCode)
+		}
+		conn.Close()
+	}
+}
+
+func TestAConnectionThatWentOnDoesNotLinger(t *testing.T) {
+	address, stop, done := start(t, func(ctx *fasthttp.RequestCtx) { serving.Linger(ctx) }, 0)
+	conn, reader := dial(t, address)
+	fmt.Fprint(conn, request)
+	read(t, reader)
+	stop()
+	begun := time.Now()
+	if err := <-done; err != nil || time.Since(begun) > time.Second {
+		t.Errorf("stopped after %v with %v", time.Since(begun), err)
+	}
+}
