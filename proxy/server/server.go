@@ -82,7 +82,7 @@ func (s *Server) answer(x *exchange) {
 		return
 	}
 	if s.public.lets(x) {
-		s.forward(x, auth.Principal{})
+		s.forward(x, auth.Principal{}, nil)
 		return
 	}
 	key, err := s.Policy.Credential(x.lines)
@@ -96,13 +96,13 @@ func (s *Server) answer(x *exchange) {
 		s.refuse(x, denial(decision))
 		return
 	}
-	s.forward(x, decision.Principal)
+	s.forward(x, decision.Principal, s.watch(key))
 }
 
-func (s *Server) forward(x *exchange, who auth.Principal) {
+func (s *Server) forward(x *exchange, who auth.Principal, watch func(cut func()) (stop func())) {
 	x.header = s.Policy.AppendHeader(x.header[:0], x.lines, x.vouch(who))
 	err := s.Forward.Forward(x.ctx, forward.Exchange{
-		Header: x.header, Target: x.target, Upgrade: string(x.upgrade()),
+		Header: x.header, Target: x.target, Upgrade: string(x.upgrade()), Watch: watch,
 	})
 	if err != nil {
 		s.refuse(x, forwardProblem(err))
