@@ -11,6 +11,10 @@ import (
 	"keygate/writer/event"
 )
 
+// flat is an event of 159 bytes, as small ones go.
+var flat = []byte(`{"type":"order.created","dedup_id":"ord_8f14e45fceea167a","payload":{"order_id":"ord_8f14e45fceea167a",` +
+	`"amount":1299,"currency":"EUR","customer":"cus_9a0b1c2d"}}`)
+
 // document returns an event of about size bytes, as a shop would send it.
 func document(size int, extra string) []byte {
 	head := `{"type":"order.created","dedup_id":"ord_8f14e45f-1","payload":{"order":{"id":81234,"total":"129.90"},` +
@@ -27,11 +31,12 @@ func BenchmarkDecode(b *testing.B) {
 		name string
 		body []byte
 	}{
-		{"size=150B/text=ascii", document(150, "gift")},
-		{"size=1KiB/text=ascii", document(1<<10, "gift")},
-		{"size=64KiB/text=ascii", document(64<<10, "gift")},
-		{"size=64KiB/text=cjk", document(64<<10, strings.Repeat("贈り物", 20))},
-		{"size=64KiB/text=long", document(64<<10, strings.Repeat("lorem ipsum ", 100))},
+		{"size=150B/shape=flat", flat},
+		{"size=150B/shape=nested", document(150, "gift")},
+		{"size=1KiB/shape=nested", document(1<<10, "gift")},
+		{"size=64KiB/shape=nested", document(64<<10, "gift")},
+		{"size=64KiB/shape=cjk-text", document(64<<10, strings.Repeat("贈り物", 20))},
+		{"size=64KiB/shape=long-text", document(64<<10, strings.Repeat("lorem ipsum ", 100))},
 	} {
 		b.Run(doc.name+"/by=event", func(b *testing.B) {
 			b.SetBytes(int64(len(doc.body)))
@@ -85,6 +90,26 @@ func BenchmarkDecodeLarge(b *testing.B) {
 			for b.Loop() {
 				if _, err := event.Decode(body, id, "org"); err != nil {
 					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+func BenchmarkSame(b *testing.B) {
+	pairs := largePayloads()
+	pairs["an order"] = [2]string{
+		`{"order": {"id": 81234, "total": "129.90"}, "paid": true, "lines": [{"qty": 2, "sku": "A-1001"}]}`,
+		`{"order":{"total":"129.90","id":81234},"lines":[{"sku":"A-1001","qty":2}],"paid":true}`,
+	}
+	for name, pair := range pairs {
+		x, y := []byte(pair[0]), []byte(pair[1])
+		b.Run("payload="+strings.ReplaceAll(name, " ", "-"), func(b *testing.B) {
+			b.SetBytes(int64(len(x) + len(y)))
+			b.ReportAllocs()
+			for b.Loop() {
+				if !event.Same("t", x, "t", y) {
+					b.Fatal("not the same")
 				}
 			}
 		})

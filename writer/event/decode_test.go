@@ -364,18 +364,6 @@ func TestARefusedBodyLeavesNothingBehindForTheNext(t *testing.T) {
 	}
 }
 
-func TestDecodeAllocatesThreeTimes(t *testing.T) {
-	body := document(150, "gift")
-	got := testing.AllocsPerRun(1000, func() {
-		if _, err := event.Decode(body, testID, "org"); err != nil {
-			t.Fatal(err)
-		}
-	})
-	if got != 3 { // the event, its type and dedup id in one, its payload
-		t.Errorf("%v allocations", got)
-	}
-}
-
 func TestUseKey(t *testing.T) {
 	f := func(dedupID, key, want, reason string) {
 		t.Helper()

@@ -111,8 +111,9 @@ func TestWhateverDecodeAcceptsIsStorableInPostgresAndComesBackTheSame(t *testing
 		}
 	})
 	t.Run("the largest payloads", func(t *testing.T) {
-		for _, pair := range largePayloads() {
-			e, err := event.Decode([]byte(`{"type":"t","payload":`+pair[0]+`}`), testID, "org")
+		large := largePayloads()
+		for _, name := range []string{"numbers", "shuffled members"} {
+			e, err := event.Decode([]byte(`{"type":"t","payload":`+large[name][0]+`}`), testID, "org")
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -48,10 +48,8 @@ func (s *scanner) pointer(depth int) string {
 		text = append(text, '/')
 		if f.index != inObject {
 			text = strconv.AppendInt(text, int64(f.index), 10)
-		} else if name := s.lastName(i); len(name) <= maxPointer {
-			text = append(text, escapeToken(name)...)
 		} else {
-			return string(text[:whole])
+			text = append(text, escapeToken(s.lastName(i))...)
 		}
 		if len(text) > maxPointer {
 			return string(text[:whole])

@@ -2,10 +2,8 @@ package event_test
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"strings"
 	"testing"
-	"time"
 
 	"keygate/writer/event"
 )
@@ -114,88 +112,5 @@ func TestSameHoldsForEverySpellingAndNoOtherContent(t *testing.T) {
 			t.Fatalf("got %v, want %v:\n%s\n%s", got, want, a, previous)
 		}
 		previous = b
-	}
-}
-
-// largePayloads returns payloads of about 8 MiB, each in two spellings.
-func largePayloads() map[string][2]string {
-	list := func(count int, item func(i int) string) string {
-		var text strings.Builder
-		for i := range count {
-			if i > 0 {
-				text.WriteByte(',')
-			}
-			text.WriteString(item(i))
-		}
-		return text.String()
-	}
-	const members = 700_000
-	member := func(i int) string { return fmt.Sprintf(`"%x":0`, i) }
-	order := rand.New(rand.NewPCG(1, 2)).Perm(members)
-	prefix := strings.Repeat("p", 1000)
-	object := func(item func(i int) string, count int) [2]string {
-		return [2]string{
-			`{` + list(count, item) + `}`,
-			`{` + list(count, func(i int) string { return item(count - 1 - i) }) + `}`,
-		}
-	}
-	nest := func(inner, with string) string {
-		return strings.Repeat(`{"a":`, 62) + inner + strings.Repeat(with+`}`, 62)
-	}
-	half := list(members/2, member)
-	text := strings.Repeat("x", 8_000_000)
-	return map[string][2]string{
-		"shuffled members": {`{` + list(members, member) + `}`,
-			`{` + list(members, func(i int) string { return member(order[i]) }) + `}`},
-		"one after the other": {`{"a":{` + half + `},"b":{` + half + `}}`, `{"b":{` + half + `},"a":{` + half + `}}`},
-		"one in the other":    {`{` + half + `,"in":{` + half + `}}`, `{"in":{` + half + `},` + half + `}`},
-		"long names":          object(func(i int) string { return fmt.Sprintf(`"%s%d":0`, prefix, i) }, 8000),
-		"numbers":             {`{"a":[` + strings.Repeat("1,", 3_900_000) + `1]}`, `{ "a":[` + strings.Repeat("1,", 3_900_000) + `1]}`},
-		"small objects": {`{"a":[` + strings.Repeat(`{"a":1,"b":2},`, 550_000) + `1]}`,
-			`{"a":[` + strings.Repeat(`{"b":2,"a":1},`, 550_000) + `1]}`},
-		"text at the bottom": {
-			nest(`"`+text+`"`, `,"b":1`), strings.ReplaceAll(nest(`"`+text+`"`, ``), `{`, `{"b":1,`)},
-	}
-}
-
-// Half a second each on a quiet machine; an effort that grows with the square of the members would take an hour.
-func TestTheLargestPayloadsAreReadAndComparedInTime(t *testing.T) {
-	for name, pair := range largePayloads() {
-		t.Run(name, func(t *testing.T) {
-			start := time.Now()
-			defer func() {
-				if took := time.Since(start); took > time.Minute {
-					t.Errorf("took %v", took)
-				}
-			}()
-			for _, payload := range pair {
-				if _, err := event.Decode([]byte(`{"type":"t","payload":`+payload+`}`), testID, "org"); err != nil {
-					t.Fatal(err)
-				}
-			}
-			if !event.Same("t", []byte(pair[0]), "t", []byte(pair[1])) {
-				t.Error("not the same")
-			}
-		})
-	}
-}
-
-func BenchmarkSame(b *testing.B) {
-	pairs := largePayloads()
-	pairs["an order"] = [2]string{
-		`{"order": {"id": 81234, "total": "129.90"}, "paid": true, "lines": [{"qty": 2, "sku": "A-1001"}]}`,
-		`{"order":{"total":"129.90","id":81234},"lines":[{"sku":"A-1001","qty":2}],"paid":true}`,
-	}
-	for name, pair := range pairs {
-		x, y := []byte(pair[0]), []byte(pair[1])
-		b.Run("payload="+strings.ReplaceAll(name, " ", "-"), func(b *testing.B) {
-			b.SetBytes(int64(len(x) + len(y)))
-			b.ReportAllocs()
-			for b.Loop() {
-				if !event.Same("t", x, "t", y) {
-					b.Fatal("not the same")
-				}
-			}
-		})
 	}
 }
