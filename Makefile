@@ -2,7 +2,7 @@ SHELL       := bash
 .SHELLFLAGS := -eu -o pipefail -c
 
 VERSION := $(shell git describe --always --dirty 2>/dev/null)
-BUILD   := CGO_ENABLED=0 go build -trimpath -ldflags '-X keygate/shared/build.Version=$(VERSION)'
+BUILD   := CGO_ENABLED=0 go build -buildvcs=auto -trimpath -ldflags '-X keygate/shared/build.Version=$(VERSION)'
 
 # Runs a command with one PostgreSQL and one Redis beside it.
 SERVERS := go run ./tests/servers/run --

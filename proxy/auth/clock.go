@@ -6,8 +6,8 @@ import (
 )
 
 // clock tells three times in Unix milliseconds: this process's steady clock, which steps of the wall clock do not move
-// and copies in memory are aged by; the wall clock, which keys expire by; and the shared cache's clock, which records are
-// aged by, kept as an offset from the steady one.
+// and copies in memory are aged by; the wall clock, which keys expire by; and the shared cache's clock, which records
+// are aged by, kept as an offset from the steady one.
 type clock struct {
 	start  time.Time
 	offset atomic.Int64 // shared minus steady, from the last answer of the shared cache; 0 without one

@@ -5,8 +5,8 @@ import (
 	"errors"
 )
 
-// Memory is the tier in process. It may forget anything at any time, never answers with another prefix's value, and never
-// fails. Get returns a copy that the caller owns; Set copies. Safe for concurrent use.
+// Memory is the tier in process. It may forget anything at any time, never answers with another prefix's value, and
+// never fails. Get returns a copy that the caller owns; Set copies. Safe for concurrent use.
 type Memory interface {
 	Get(prefix []byte) ([]byte, bool)
 	Set(prefix, value []byte)
@@ -101,9 +101,9 @@ type Change struct {
 // Changes is a way in for changes: cache tracking, the invalidation bus, the source's change log.
 //
 // Run connects, calls deliver for every change in order, and reconnects with back-off by itself until ctx ends, whose
-// error it returns; no other error ends it. A change is never skipped silently: whenever one may have been missed (at the
-// first connection, after every reconnection, a gap, a flush) Run delivers Demote of all. deliver does not block and
-// may be called from one goroutine at a time; it keeps the Change.
+// error it returns; no other error ends it. A change is never skipped silently: whenever one may have been missed (at
+// the first connection, after every reconnection, a gap, a flush) Run delivers Demote of all. deliver does not block
+// and may be called from one goroutine at a time; it keeps the Change.
 type Changes interface {
 	Run(ctx context.Context, deliver func(Change)) error
 }
@@ -117,8 +117,8 @@ type Receipt struct {
 // Fleet reaches every proxy that shares the cache.
 //
 // Invalidate evicts scope from the shared cache, tells every living proxy, and waits until each has confirmed or ctx
-// ends. Receipt is complete when Confirmed equals Proxies; an error means that the shared cache could not be reached and
-// nothing may be assumed of other proxies. Safe for concurrent use and idempotent.
+// ends. Receipt is complete when Confirmed equals Proxies; an error means that the shared cache could not be reached
+// and nothing may be assumed of other proxies. Safe for concurrent use and idempotent.
 type Fleet interface {
 	Invalidate(ctx context.Context, scope Scope) (Receipt, error)
 }

@@ -29,8 +29,8 @@ type asker interface {
 	overtaken(prefix string, a answer) bool
 }
 
-// flights lets one goroutine per prefix ask the tiers, for everybody who waits for that prefix. No client owns a flight:
-// one that hangs up takes nothing from the others.
+// flights lets one goroutine per prefix ask the tiers, for everybody who waits for that prefix. No client owns a
+// flight: one that hangs up takes nothing from the others.
 type flights struct {
 	asker  asker
 	base   context.Context

@@ -40,7 +40,8 @@ const (
 	sourcePause     = time.Second
 )
 
-// enter waits for permission to ask, until ctx ends. The caller calls leave when it has asked, and told with the result.
+// enter waits for permission to ask, until ctx ends. The caller calls leave when it has asked, and told with the
+// result.
 func (g *gate) enter(ctx context.Context, seen bool) (leave func(), err error) {
 	if g.paused() {
 		return nil, errOverBudget

@@ -55,8 +55,8 @@ type Key struct {
 	ExpiresAt  time.Time // zero: never
 }
 
-// Record is what the caches hold for a prefix that exists. Times are Unix milliseconds on the clock of the shared
-// cache (on this process's clock where there is none), so that proxies with different clocks agree about a record's age.
+// Record is what the caches hold for a prefix that exists. Times are Unix milliseconds on the clock of the shared cache
+// (on this process's clock where there is none), so that proxies with different clocks agree about a record's age.
 type Record struct {
 	Fill       string // random, names this filling of the cache
 	FilledAt   int64  // taken before the source was read

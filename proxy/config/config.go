@@ -152,7 +152,8 @@ func (k *Keys) flags(set *flags.Set) {
 	set.String("key-query", &k.Query,
 		"read keys of an existing table: one SELECT with $1 = prefix giving org_id, key_hash and optionally enabled, "+
 			"org_enabled, expires_at, hash_alg")
-	set.Int("key-prefix-length", &k.PrefixLength, "the first this many bytes of a key are its prefix; 0 is keygate's own format")
+	set.Int("key-prefix-length", &k.PrefixLength,
+		"the first this many bytes of a key are its prefix; 0 is keygate's own format")
 	set.String("key-hash", &k.Hash, "how keys are hashed unless hash_alg says: sha256 or hmac-sha256")
 	set.Secret("key-pepper", &k.Pepper, "the key of hmac-sha256")
 }

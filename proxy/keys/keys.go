@@ -86,7 +86,8 @@ func (s *Store) Rotate(ctx context.Context, prefix string, overlap time.Duration
 		if !old.ExpiresAt.IsZero() && old.ExpiresAt.Before(end) {
 			return nil
 		}
-		if _, err := tx.ExecContext(ctx, "update api_keys set expires_at = $1 where prefix = $2", s.timestamp(end), prefix); err != nil {
+		const update = "update api_keys set expires_at = $1 where prefix = $2"
+		if _, err := tx.ExecContext(ctx, update, s.timestamp(end), prefix); err != nil {
 			return fmt.Errorf("letting the old key expire: %w", err)
 		}
 		return nil

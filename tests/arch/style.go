@@ -15,7 +15,8 @@ const (
 	maxFileLines     = 400
 	maxMainLines     = 60
 	maxFunctionLines = 60
-	maxWidth         = 120
+	maxWidth         = 125
+	maxTestWidth     = 180 // a row of a table of cases may be long
 )
 
 // Names that say nothing of what is inside, so that anything ends up there.
@@ -53,12 +54,15 @@ func checkLength(file source) []Violation {
 
 func checkWidth(file source) []Violation {
 	var found []Violation
-	number := 0
+	number, most := 0, maxWidth
+	if file.isTest() {
+		most = maxTestWidth
+	}
 	for line := range strings.Lines(file.text) {
 		number++
-		if width := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); width > maxWidth {
+		if width := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); width > most {
 			found = append(found, Violation{file.path, number,
-				fmt.Sprintf("the line has %d characters of at most %d", width, maxWidth), "break it"})
+				fmt.Sprintf("the line has %d characters of at most %d", width, most), "break it"})
 		}
 	}
 	return found
@@ -97,8 +101,9 @@ func checkComments(file source) []Violation {
 	return found
 }
 
+// checkSleep leaves tests with a clock of their own alone: there a sleep takes no time and ends when all else is done.
 func checkSleep(file source) []Violation {
-	if !file.isTest() {
+	if !file.isTest() || strings.Contains(file.text, `"testing/synctest"`) {
 		return nil
 	}
 	var found []Violation

@@ -58,8 +58,8 @@ where k.prefix = $1`
 // Trim returns the query without what would keep it from standing in parentheses.
 func Trim(query string) string { return strings.TrimRight(strings.TrimSpace(query), "; \t\r\n") }
 
-// CanExist says whether a prefix can stand in a text column at all. What is no UTF-8 or holds a NUL would be an error of
-// the database, not an answer.
+// CanExist says whether a prefix can stand in a text column at all. What is no UTF-8 or holds a NUL would be an error
+// of the database, not an answer.
 func CanExist(prefix string) bool {
 	return utf8.ValidString(prefix) && strings.IndexByte(prefix, 0) < 0
 }

@@ -14,8 +14,8 @@ import (
 	"keygate/proxy/auth"
 )
 
-// Store is an auth.Memory. What it holds carries its own times: bigcache's one life window only frees space, and what it
-// evicts first is what was written first.
+// Store is an auth.Memory. What it holds carries its own times: bigcache's one life window only frees space, and what
+// it evicts first is what was written first.
 type Store struct{ cache *bigcache.BigCache }
 
 var _ auth.Memory = (*Store)(nil)
@@ -72,7 +72,8 @@ func (s *Store) Delete(prefix []byte) { _ = s.cache.Delete(string(prefix)) }
 // Len implements auth.Memory.
 func (s *Store) Len() int { return s.cache.Len() }
 
-// hasher is seeded per process: bigcache's own hash is not, so that clients could choose prefixes that evict each other.
+// hasher is seeded per process: bigcache's own hash is not, so that clients could choose prefixes that evict each
+// other.
 type hasher struct{ seed maphash.Seed }
 
 func (h hasher) Sum64(key string) uint64 { return maphash.String(h.seed, key) }
