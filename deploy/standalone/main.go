@@ -26,6 +26,7 @@ func program() *cli.App {
 	s.writer.Flags(writerSet)
 	return &cli.App{
 		Name: "standalone", Usage: "run keygate's proxy and writer in one process", Version: build.Info().Version,
+		Description:           "Without a command it serves. `standalone keys` and `standalone prune` have a --help of their own.",
 		CustomAppHelpTemplate: flags.HelpTemplate,
 		Flags:                 append(append(set.Flags(), proxySet.Flags()...), writerSet.Flags()...),
 		Action:                func(c *cli.Context) error { return s.run(c.Context, c.App.Writer) },

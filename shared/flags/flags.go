@@ -41,8 +41,14 @@ type Set struct {
 // `--proxy-listen` and still read from PROXY_LISTEN.
 func New(program, prefix string) *Set { return &Set{program: program, prefix: prefix} }
 
-// Section puts the flags declared from here on under a title of their own in the help.
-func (s *Set) Section(title string) { s.heading = title }
+// Section puts the flags declared from here on under a title of their own in the help. Under a prefix, the title begins
+// with it: two programs may have sections of one name.
+func (s *Set) Section(title string) {
+	if s.prefix != "" {
+		title = strings.TrimSuffix(s.prefix, "-") + ": " + title
+	}
+	s.heading = title
+}
 
 // String declares a flag whose text is taken as it is.
 func (s *Set) String(name string, dst *string, usage string) {

@@ -132,6 +132,15 @@ func TestSharedNamesGoWithoutTheProgram(t *testing.T) {
 	}
 }
 
+func TestSectionsOfPrefixedFlagsAreToldApart(t *testing.T) {
+	var cfg config
+	for prefix, want := range map[string]string{"": "\nListeners\n", "proxy-": "\nproxy: Listeners\n"} {
+		if got := declare("PROXY", prefix, &cfg).Flags()[0].String(); !strings.Contains(got, want) {
+			t.Errorf("with prefix %q: got %q", prefix, got)
+		}
+	}
+}
+
 func TestDefaultsStandWhenNothingIsGiven(t *testing.T) {
 	if got := mustParse(t, ""); !reflect.DeepEqual(got, defaults()) {
 		t.Errorf("got %+v", got)
