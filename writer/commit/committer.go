@@ -102,9 +102,11 @@ func (c *Committer) Submit(ctx context.Context, events []*event.Event) ([]Answer
 	r := &request{
 		orgID:    events[0].OrgID,
 		deadline: time.Now().Add(c.config.RideOut),
-		answers:  make([]Answer, len(events)),
 		left:     len(events),
 		done:     make(chan struct{}),
+	}
+	if r.answers = r.one[:]; len(events) > 1 {
+		r.answers = make([]Answer, len(events))
 	}
 	for _, e := range events {
 		r.size = r.size.plus(load{1, e.Size()})

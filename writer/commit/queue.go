@@ -13,7 +13,8 @@ type request struct {
 	size     load
 	deadline time.Time
 	answers  []Answer
-	left     int // rows without an answer; the committer's
+	one      [1]Answer // the usual answers
+	left     int       // rows without an answer; the committer's
 	done     chan struct{}
 }
 

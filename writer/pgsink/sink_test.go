@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -29,6 +30,10 @@ func TestContractWithoutPreparedStatements(t *testing.T) {
 	sinktest.Run(t, func(tb testing.TB) database.URL {
 		return with(tb, emptySchema(tb, server), "default_query_exec_mode", "exec")
 	}, open)
+}
+
+func TestTwoCommittersAnswerTheTruth(t *testing.T) {
+	sinktest.Stress(t, sinktest.ParseURL(t, servers.Postgres(t).Database(t)), open, 200, 2*time.Second)
 }
 
 // emptySchema is an empty database to those who use its URL, and a hundred times quicker to make than one.
@@ -71,4 +76,10 @@ func newSink(tb testing.TB, config pgsink.Config) *pgsink.Sink {
 	}
 	tb.Cleanup(sink.Close)
 	return sink
+}
+
+func BenchmarkInsert(b *testing.B) {
+	u := sinktest.ParseURL(b, servers.Postgres(b).Database(b))
+	sinktest.Migrate(b, u)
+	sinktest.Bench(b, open(b, u))
 }

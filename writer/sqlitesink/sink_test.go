@@ -3,6 +3,7 @@ package sqlitesink_test
 import (
 	"path/filepath"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -32,4 +33,14 @@ func open(tb testing.TB, u database.URL) commit.Sink {
 		}
 	})
 	return sink
+}
+
+func TestTwoCommittersAnswerTheTruth(t *testing.T) {
+	sinktest.Stress(t, emptyFile(t), open, 200, time.Second)
+}
+
+func BenchmarkInsert(b *testing.B) {
+	u := emptyFile(b)
+	sinktest.Migrate(b, u)
+	sinktest.Bench(b, open(b, u))
 }

@@ -1,0 +1,53 @@
+package commit_test
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+
+	"keygate/writer/commit"
+	"keygate/writer/event"
+	"keygate/writer/sinktest"
+)
+
+// BenchmarkSubmit measures what group commit itself costs an event: the sink stores nothing.
+func BenchmarkSubmit(b *testing.B) {
+	for _, clients := range []int{1, 200} {
+		b.Run(fmt.Sprintf("clients=%d", clients), func(b *testing.B) {
+			b.ReportAllocs()
+			c := commit.New(commit.Config{Sink: &nowhere{}})
+			ctx, stop := context.WithCancel(b.Context())
+			var running sync.WaitGroup
+			running.Go(func() { c.Run(ctx) })
+			defer running.Wait()
+			defer stop()
+			b.SetParallelism(clients)
+			b.RunParallel(func(pb *testing.PB) {
+				events := sinktest.NewEvents("a", 1)
+				for pb.Next() {
+					if _, err := c.Submit(b.Context(), events); err != nil {
+						b.Error(err)
+						return
+					}
+				}
+			})
+			b.ReportMetric(c.Stats().MeanRows, "rows/batch")
+		})
+	}
+}
+
+// nowhere says that it has stored everything.
+type nowhere struct{ stored []bool }
+
+func (n *nowhere) Insert(_ context.Context, batch []*event.Event) ([]bool, error) {
+	n.stored = n.stored[:0]
+	for range batch {
+		n.stored = append(n.stored, true)
+	}
+	return n.stored, nil
+}
+
+func (n *nowhere) Find(_ context.Context, batch []*event.Event) ([]*commit.Stored, error) {
+	return make([]*commit.Stored, len(batch)), nil
+}
