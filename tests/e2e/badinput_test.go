@@ -114,9 +114,11 @@ func TestTheEdgeRefusesBadInput(t *testing.T) {
 		b.refuses(request("POST", "/v1/events/", anEvent, key), 404, "not_found", usable)
 		b.refuses(request("GET", "/v1/events", "", key), 405, "method_not_allowed", usable)
 		b.refuses(request("PUT", "/v1/events/batch", "[]", key), 405, "method_not_allowed", usable)
-		b.refuses(event(anEvent[:20]+strings.Repeat(" ", maxEvent)+anEvent[20:], key), 413, "body_too_large", whatever)
-		b.refuses(chunked("POST", "/v1/events", []string{key}, []string{anEvent[:20], strings.Repeat(" ", maxEvent), anEvent[20:]}, nil),
-			413, "body_too_large", whatever)
+		for _, size := range []int{maxEvent + 1, 4 * maxEvent, 4 << 20} {
+			body := strings.Repeat(" ", size) + b.good()
+			b.refuses(event(body, key), 413, "body_too_large", whatever)
+			b.refuses(chunked("POST", "/v1/events", []string{key}, []string{body[:100], body[100:]}, nil), 413, "body_too_large", whatever)
+		}
 	})
 	t.Run("that is no HTTP", func(t *testing.T) {
 		b := *b
@@ -254,7 +256,12 @@ func TestTheWriterBelievesNobodyButTheProxy(t *testing.T) {
 	f(by(strings.Repeat("a", 129), time.Now(), trustSecret)...)
 
 	noEvents(b)
-	b.refuses(b.post("/v1/events", "application/json", strings.Repeat(" ", maxEvent+1)), 413, "body_too_large", closed)
+	// Whatever is left unread of such a body must not be taken for requests, which is what it is made of.
+	for _, size := range []int{maxEvent + 1, 4 * maxEvent, 4 << 20} {
+		body := strings.Repeat(" ", size) + b.good()
+		b.refuses(b.post("/v1/events", "application/json", body), 413, "body_too_large", whatever)
+		b.refuses(chunked("POST", "/v1/events", b.trusted("/v1/events"), []string{body[:100], body[100:]}, nil), 413, "body_too_large", whatever)
+	}
 	b.refuses(request("POST", "/v1/nothing", anEvent), 404, "not_found", usable)
 	b.refuses(request("GET", "/v1/events", ""), 405, "method_not_allowed", usable)
 	if got := newClient(t).get(writer.url + "/v1/events"); got.header.Get("Allow") != http.MethodPost {

@@ -165,7 +165,7 @@ func TestCredentialsAreLookedForWhereTheFlagSays(t *testing.T) {
 			t.Fatalf("%q is answered %v", lines, got)
 		}
 		got := api.one(t)
-		arrived := slices.DeleteFunc(got.headers, func(line string) bool {
+		arrived := slices.DeleteFunc(slices.Clone(got.headers), func(line string) bool {
 			name, _, _ := strings.Cut(line, ":")
 			return fold(name) != "authorization" && fold(name) != "x-api-key"
 		})

@@ -74,7 +74,7 @@ func (a *existingAPI) setActive(tb testing.TB, i int, active bool) {
 // wants sends one request with key i, which has to be let through or not.
 func (a *existingAPI) wants(tb testing.TB, proxy *service, i int, through bool) {
 	tb.Helper()
-	got := newClient(tb).get(proxy.url+"/", "X-API-Key", a.keys[i])
+	got := proxy.web.get(proxy.url+"/", "X-API-Key", a.keys[i])
 	if !through {
 		got.refuses(tb, 401, "invalid_api_key")
 	} else if got.status != http.StatusOK {

@@ -24,6 +24,7 @@ type service struct {
 	addr  string // host:port of its data path
 	url   string // the same as a URL
 	admin string // the URL of its admin listener
+	web   *client
 }
 
 // serve starts `PROGRAM serve` on free ports. It does not wait for the program to be ready.
@@ -38,19 +39,18 @@ func serveAt(tb testing.TB, program, addr string, env []string, args ...string) 
 	args = append([]string{"serve", "--listen", addr, "--admin-listen", admin}, args...)
 	return &service{
 		process: start(tb, launch{program: program, args: args, env: env}),
-		addr:    addr, url: "http://" + addr, admin: "http://" + admin,
+		addr:    addr, url: "http://" + addr, admin: "http://" + admin, web: newClient(tb),
 	}
 }
 
 // ready waits until the service says that requests are welcome.
 func (s *service) ready() *service {
 	s.tb.Helper()
-	web := newClient(s.tb)
 	eventually(s.tb, s.admin+"/readyz to be 200", func() bool {
 		if s.hasEnded() {
 			s.tb.Fatalf("%s has ended instead of getting ready", s.cmd.Path)
 		}
-		got, err := web.try(http.MethodGet, s.admin+"/readyz", "")
+		got, err := s.web.try(http.MethodGet, s.admin+"/readyz", "")
 		return err == nil && got.status == http.StatusOK
 	})
 	return s
@@ -59,7 +59,7 @@ func (s *service) ready() *service {
 // metric adds up the samples of a series whose labels contain all the given texts.
 func (s *service) metric(name string, labels ...string) (sum float64) {
 	s.tb.Helper()
-	got := newClient(s.tb).get(s.admin + "/metrics")
+	got := s.web.get(s.admin + "/metrics")
 	for lines := bufio.NewScanner(bytes.NewReader(got.body)); lines.Scan(); {
 		sample, value, ok := strings.Cut(lines.Text(), " ")
 		series, rest, _ := strings.Cut(sample, "{")

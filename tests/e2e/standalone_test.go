@@ -47,7 +47,7 @@ func (s *standalone) start(tb testing.TB) *standalone {
 	tb.Helper()
 	s.process = start(tb, s.launch())
 	for addr, admin := range map[string]string{s.proxy: s.proxyAdmin, s.writer: s.writerAdmin} {
-		(&service{process: s.process, addr: addr, admin: "http://" + admin}).ready()
+		(&service{process: s.process, addr: addr, admin: "http://" + admin, web: newClient(tb)}).ready()
 	}
 	return s
 }
