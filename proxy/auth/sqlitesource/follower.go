@@ -10,78 +10,87 @@ import (
 	"keygate/proxy/auth"
 )
 
+var _ auth.Changes = (*Follower)(nil)
+
 const (
-	// pollInterval is how often the file's version is looked at. A look takes microseconds: it reads shared memory.
+	// SQLite wakes nobody. A look at the counter reads shared memory and takes microseconds.
 	pollInterval = 20 * time.Millisecond
-	// retryInterval is how long a file that cannot be read is left alone.
+	// How long a file that cannot be read is left alone.
 	retryInterval = 200 * time.Millisecond
+	// How long the trigger keeps a row at least.
+	retention = time.Hour
+	// A change of more prefixes than this is delivered in parts, each of which is applied and evicted at once.
+	maxPrefixes = 1000
+	// If more changed than this, everything did: it is about a tenth of a second to read.
+	maxRows = 100_000
 )
 
-// Follower tells of every change that is committed to the tables of a Source, whoever commits it. It remembers how far
-// it has read from one Run to the next.
+// Follower delivers what triggers have logged. Run may be called once at a time.
 type Follower struct {
 	source    *Source
 	connected atomic.Bool
 
-	// Run's own.
-	position int64 // id of the last row delivered
-	started  bool  // position means something
+	// Owned by Run, which keeps them from one connection to the next.
+	at      int64 // id of the row read last; SQLite gives ids in the order of commits and without gaps
+	started bool  // at means something
+	lost    bool  // it was logged that the log is not followed
 }
 
-var _ auth.Changes = (*Follower)(nil)
-
-// Follower returns a follower that has read nothing.
+// Follower returns a follower of this source's log.
 func (s *Source) Follower() *Follower { return &Follower{source: s} }
 
-// Connected says whether changes are heard at present.
+// Connected says whether the log is being followed.
 func (f *Follower) Connected() bool { return f.connected.Load() }
 
-// Run implements auth.Changes. It runs once at a time.
+// Run follows the log until ctx ends. After each connection it delivers a demotion of all, then what it has not
+// delivered yet.
 func (f *Follower) Run(ctx context.Context, deliver func(auth.Change)) error {
-	defer f.connected.Store(false)
-	for ctx.Err() == nil {
+	for {
 		err := f.follow(ctx, deliver)
-		if ctx.Err() == nil && f.connected.Swap(false) {
-			f.source.config.Logger.Warn("changes of keys are not heard", "error", err)
+		f.connected.Store(false)
+		f.source.config.Metrics.following(false)
+		if ctx.Err() != nil {
+			return ctx.Err()
 		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(retryInterval):
+		f.source.config.Metrics.losing()
+		if !f.lost {
+			f.lost = true
+			f.source.config.Logger.Warn("the change log cannot be followed; trying again", "error", err)
+		}
+		if !sleep(ctx, retryInterval) {
+			return ctx.Err()
 		}
 	}
-	return ctx.Err()
 }
 
-// follow reads on one connection: only there does data_version tell of commits of all others.
+// follow works on one connection until that fails: only there does the counter tell of the commits of all others.
 func (f *Follower) follow(ctx context.Context, deliver func(auth.Change)) error {
-	db, err := f.source.open(ctx)
+	opened, err := f.source.opened(ctx)
 	if err != nil {
 		return err
 	}
-	conn, err := db.Conn(ctx)
+	conn, err := opened.db.Conn(ctx)
 	if err != nil {
 		return fmt.Errorf("connecting to follow: %w", err)
 	}
 	defer conn.Close()
-	deliver(auth.Change{Verb: auth.Demote, Scope: auth.Scope{All: true}})
-	if !f.started {
-		if err := f.begin(ctx, conn); err != nil {
-			return err
-		}
+	counter, err := conn.PrepareContext(ctx, "pragma data_version")
+	if err != nil {
+		return fmt.Errorf("preparing to follow: %w", err)
 	}
+	defer counter.Close()
 	ticker := time.NewTicker(pollInterval)
 	defer ticker.Stop()
-	for version := int64(-1); ; {
-		now, err := dataVersion(ctx, conn)
-		if err != nil {
-			return err
+	for seen := int64(-1); ; {
+		var version int64
+		if err := counter.QueryRowContext(ctx).Scan(&version); err != nil {
+			return fmt.Errorf("reading the counter of commits: %w", err)
 		}
-		if now != version {
+		if version != seen { // read before the log, so that a commit between the two is seen next time
 			if err := f.advance(ctx, conn, deliver); err != nil {
 				return err
 			}
-			version = now
-			f.connected.Store(true)
+			seen = version
 		}
 		select {
 		case <-ctx.Done():
@@ -91,61 +100,47 @@ func (f *Follower) follow(ctx context.Context, deliver func(auth.Change)) error 
 	}
 }
 
-func dataVersion(ctx context.Context, conn *sql.Conn) (version int64, err error) {
-	if err := conn.QueryRowContext(ctx, "pragma data_version").Scan(&version); err != nil {
-		return 0, fmt.Errorf("reading the file's version: %w", err)
-	}
-	return version, nil
-}
-
-// begin goes as far back as a shared cache may hold what was filled while nobody followed.
-func (f *Follower) begin(ctx context.Context, conn *sql.Conn) error {
-	since := time.Now().Add(-f.source.config.Replay).UnixMilli()
-	err := conn.QueryRowContext(ctx,
-		`
-select coalesce((select min(id) - 1 from keygate_changes where changed_at >= $1), (select max(id) from keygate_changes), 0)`,
-		since).Scan(&f.position)
-	if err != nil {
-		return fmt.Errorf("finding where to begin: %w", err)
-	}
-	f.started = true
-	return nil
-}
-
-// advance delivers what has been committed since. Ids have no gaps: where the log goes on later than with the next one,
-// rows were pruned before they were read, and everything is in doubt.
+// advance delivers what has been committed since the last read.
 func (f *Follower) advance(ctx context.Context, conn *sql.Conn, deliver func(auth.Change)) error {
-	rows, err := conn.QueryContext(ctx, "select id, prefix from keygate_changes where id >= $1 order by id", f.position)
+	found, err := f.read(ctx, conn)
 	if err != nil {
-		return fmt.Errorf("reading the change log: %w", err)
+		return err
 	}
-	defer rows.Close()
-	for first := true; rows.Next(); first = false {
-		var id int64
-		var prefix sql.NullString
-		if err := rows.Scan(&id, &prefix); err != nil {
-			return fmt.Errorf("reading a change: %w", err)
-		}
-		if first && id > f.position+1 {
-			deliver(auth.Change{Verb: auth.Demote, Scope: auth.Scope{All: true}})
-		}
-		if id > f.position {
-			deliver(change(prefix))
-			f.position = id
-		}
+	first := !f.connected.Swap(true)
+	if first || found.doubt {
+		deliver(auth.Change{Verb: auth.Demote, Scope: auth.Scope{All: true}})
 	}
-	if err := rows.Err(); err != nil {
-		return fmt.Errorf("reading the change log: %w", err)
+	switch {
+	case first:
+		f.source.config.Metrics.following(true)
+		if f.lost {
+			f.lost = false
+			f.source.config.Logger.Info("the change log is followed again")
+		}
+	case found.doubt:
+		f.source.config.Metrics.doubting()
+		f.source.config.Logger.Warn("changes of keys may have been missed: the log went back or was long unread")
+	}
+	f.at, f.started = found.last, true
+	if found.all {
+		deliver(auth.Change{Verb: auth.Remove, Scope: auth.Scope{All: true}})
+		return nil
+	}
+	for rest := found.prefixes; len(rest) > 0; {
+		n := min(len(rest), maxPrefixes)
+		deliver(auth.Change{Verb: auth.Remove, Scope: auth.Scope{Prefixes: rest[:n:n]}})
+		rest = rest[n:]
 	}
 	return nil
 }
 
-func change(prefix sql.NullString) auth.Change {
-	c := auth.Change{Verb: auth.Remove}
-	if prefix.Valid {
-		c.Prefixes = []string{prefix.String}
-	} else {
-		c.All = true
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
 	}
-	return c
 }
