@@ -46,8 +46,9 @@ type App struct {
 }
 
 // Open builds a proxy and opens its listeners; what it returns must be Run. The database is asked once: one that is not
-// migrated, or a query that does not fit it, is an error. One that cannot be reached is an error only if it is needed.
-func Open(ctx context.Context, cfg config.Config, log *slog.Logger, needDatabase bool) (*App, error) {
+// migrated, or a query that does not fit it, is an error. That it or Redis cannot be reached is an error only if they
+// are needed now.
+func Open(ctx context.Context, cfg config.Config, log *slog.Logger, needServers bool) (*App, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
@@ -59,8 +60,13 @@ func Open(ctx context.Context, cfg config.Config, log *slog.Logger, needDatabase
 			return nil, errors.Join(err, a.close())
 		}
 	}
-	if err := a.proveSource(ctx); err != nil && (needDatabase || !isTransient(err)) {
+	if err := a.proveSource(ctx); err != nil && (needServers || !isTransient(err)) {
 		return nil, errors.Join(err, a.close())
+	}
+	if needServers && a.redis != nil {
+		if err := a.proveRedis(ctx); err != nil {
+			return nil, errors.Join(err, a.close())
+		}
 	}
 	if err := a.edge.Listen(); err != nil {
 		return nil, errors.Join(err, a.close())
@@ -100,6 +106,22 @@ func (a *App) Run(ctx context.Context) error {
 	}
 	a.log.Info("stopped")
 	return errors.Join(err, a.close())
+}
+
+// redisTries is how often a Redis that is needed is asked: the first connection may take longer than a request would
+// wait for, and five failures would be logged as an outage.
+const redisTries = 4
+
+func (a *App) proveRedis(ctx context.Context) (err error) {
+	for range redisTries {
+		if _, err = a.redis.Get(ctx, ""); err == nil || !pause(ctx, redisPause) {
+			break
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("looking for Redis: %w", err)
+	}
+	return nil
 }
 
 // heard passes on what Redis tells.

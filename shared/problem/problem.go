@@ -95,10 +95,14 @@ type body struct {
 }
 
 // Write replaces the response by the problem. 401 gets WWW-Authenticate, 503 gets Retry-After of one second.
-// Whether the connection may be used again is the caller's to decide.
+// Whether the connection may be used again is the caller's to decide, before or after.
 func (p Problem) Write(resp *fasthttp.Response) {
 	kind := kinds[p.Code]
+	closes := resp.ConnectionClose()
 	resp.Reset()
+	if closes {
+		resp.SetConnectionClose()
+	}
 	resp.SetStatusCode(kind.status)
 	resp.Header.SetContentType("application/problem+json")
 	switch kind.status {

@@ -38,3 +38,16 @@ func TestEveryCodeHasAStatusAndATitle(t *testing.T) {
 		}
 	}
 }
+
+func TestAConnectionThatIsToBeClosedStaysSo(t *testing.T) {
+	for _, closes := range []bool{true, false} {
+		var resp fasthttp.Response
+		if closes {
+			resp.SetConnectionClose()
+		}
+		Problem{Code: BodyTooLarge}.Write(&resp)
+		if resp.ConnectionClose() != closes {
+			t.Errorf("it closes: %v", resp.ConnectionClose())
+		}
+	}
+}
