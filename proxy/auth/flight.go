@@ -50,10 +50,10 @@ type flight struct {
 
 // answer is what the tiers said. Without an entry, reason tells why.
 type answer struct {
-	entry   entry
-	reason  Reason
-	removes uint32 // noted before the first tier was read
-	again   bool   // an eviction came between reading and storing: nothing is known
+	entry  entry
+	reason Reason
+	note   note // what had been heard when the answer was still to be read
+	again  bool // an eviction came between reading and storing: nothing is known
 }
 
 func newFlights(a asker) *flights {

@@ -31,7 +31,7 @@ func (s *script) ask(ctx context.Context, key flightKey) answer {
 	}
 }
 
-func (s *script) overtaken(_ string, a answer) bool { return a.removes != s.removes }
+func (s *script) overtaken(_ string, a answer) bool { return a.note.removes != s.removes }
 
 func anEntry() entry { return newEntry(&Record{Fill: "f", Keys: []Key{good()}}, note{}, lifetime{}, 0) }
 
@@ -61,9 +61,9 @@ func TestAFlightOvertakenByARemoveAsksAgain(t *testing.T) {
 	<-s.asked
 	s.removes++ // the truth changes after the flight has read
 	joined := f.join([]byte("p"), asked)
-	s.answers <- answer{entry: anEntry(), removes: 0}
+	s.answers <- answer{entry: anEntry(), note: note{removes: 0}}
 	<-s.asked
-	s.answers <- answer{reason: NoSuchKey, removes: 1}
+	s.answers <- answer{reason: NoSuchKey, note: note{removes: 1}}
 	for _, fl := range []*flight{fl, joined} {
 		if got := fl.wait(t.Context()); got.entry != nil || got.reason != NoSuchKey {
 			t.Errorf("got %+v: the answer is older than the remove", got)

@@ -24,6 +24,11 @@ type note struct {
 	looks, removes, demotes uint32
 }
 
+// before says that n was noted before something that later knows of.
+func (n note) before(later note) bool {
+	return int32(n.looks-later.looks) < 0 || int32(n.removes-later.removes) < 0 || int32(n.demotes-later.demotes) < 0
+}
+
 func newGenerations() *generations { return &generations{seed: maphash.MakeSeed()} }
 
 func (g *generations) stripe(prefix []byte) int {

@@ -102,7 +102,7 @@ func (r *Resolver) Resolve(ctx context.Context, key []byte) Decision {
 
 	e, reason := r.fromMemory(prefix, n, steady)
 	if e == nil && reason != NoSuchKey {
-		got := r.flights.join(prefix, asked).wait(ctx)
+		got := r.fly(ctx, prefix, asked, n)
 		e, reason = got.entry, got.reason
 	}
 	if e == nil {
@@ -110,11 +110,23 @@ func (r *Resolver) Resolve(ctx context.Context, key []byte) Decision {
 	}
 	d := decide(e, &p, prefix, now)
 	if d.Reason == WrongSecret && r.mayHaveChanged(e, steady) {
-		if got := r.flights.join(prefix, doubted).wait(ctx); got.entry != nil {
+		if got := r.fly(ctx, prefix, doubted, n); got.entry != nil {
 			d = decide(got.entry, &p, prefix, now)
 		}
 	}
 	return r.Metrics.decided(d)
+}
+
+// fly waits for the flight for prefix. One that was under way may have read before a look or a doubt that had been heard
+// when this question came: its answer is for those who came earlier, and the next flight answers this one.
+func (r *Resolver) fly(ctx context.Context, prefix []byte, why purpose, n note) answer {
+	got := r.flights.join(prefix, why).wait(ctx)
+	if got.reason == Unavailable || !got.note.before(n) {
+		return got
+	}
+	ctx, cancel := context.WithTimeout(ctx, flightBudget)
+	defer cancel()
+	return r.flights.join(prefix, why).wait(ctx)
 }
 
 // fromMemory returns a copy that may answer now, or NoSuchKey, or neither.

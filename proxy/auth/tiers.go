@@ -18,8 +18,10 @@ type quest struct {
 
 // ask walks through the tiers once: the shared cache, and unless a fresh record stands there, the source.
 func (r *Resolver) ask(ctx context.Context, key flightKey) answer {
-	q := &quest{prefix: []byte(key.prefix), shared: r.Cache != nil && !r.evicts.pending(key.prefix)}
+	q := &quest{prefix: []byte(key.prefix)}
 	q.note = r.gens.note(q.prefix)
+	// After the note: a change that comes in between must not find the shared cache readable and the note taken late.
+	q.shared = r.Cache != nil && !r.evicts.pending(key.prefix)
 	q.copied = r.copyOf(q.prefix, q.note)
 	wait := r.leases.register(key.prefix)
 	defer r.leases.forget(key.prefix, wait)
@@ -61,10 +63,10 @@ func (q *quest) evicted() bool {
 }
 
 func (q *quest) answer(e entry) answer {
-	return answer{entry: e, reason: Allowed, removes: q.note.removes}
+	return answer{entry: e, reason: Allowed, note: q.note}
 }
 
-func (q *quest) failed(reason Reason) answer { return answer{reason: reason, removes: q.note.removes} }
+func (q *quest) failed(reason Reason) answer { return answer{reason: reason, note: q.note} }
 
 // read looks at the shared cache; one that cannot be read is left alone for the rest of the quest.
 func (r *Resolver) read(ctx context.Context, q *quest) {
@@ -112,7 +114,10 @@ func (r *Resolver) askSource(ctx context.Context, q *quest, why purpose) answer 
 		return r.lastKnown(q)
 	case len(keys) == 0:
 		r.Metrics.looked(TierSource, negative)
-		r.release(ctx, q)
+		q.note.looks = r.gens.note(q.prefix).looks
+		if !r.release(ctx, q) {
+			return answer{again: true}
+		}
 		r.keepNegative(q)
 		return q.failed(NoSuchKey)
 	case len(keys) > maxKeys:
@@ -139,12 +144,14 @@ func (r *Resolver) lease(ctx context.Context, q *quest) bool {
 	return reading.State != Held
 }
 
-// release takes the value that was seen, a lease of ours or a record without a row, out of the shared cache.
-func (r *Resolver) release(ctx context.Context, q *quest) {
-	if q.replaceable() {
-		// A lease that could not be released ends by itself after two seconds.
-		_, _ = r.Cache.Release(ctx, string(q.prefix), q.seen.Token)
+// release takes the value that was seen, a lease of ours or a record without a row, out of the shared cache. False: it
+// was gone already, so an eviction came since.
+func (r *Resolver) release(ctx context.Context, q *quest) bool {
+	if !q.replaceable() {
+		return true
 	}
+	released, err := r.Cache.Release(ctx, string(q.prefix), q.seen.Token)
+	return released || err != nil // a lease that could not be released ends by itself after two seconds
 }
 
 // replaceable says that what stands in the shared cache may be replaced by us: not another's lease, not a foreign value.
@@ -209,5 +216,5 @@ func (r *Resolver) lastKnown(q *quest) answer {
 
 // overtaken says whether a remove came since the quest behind a began.
 func (r *Resolver) overtaken(prefix string, a answer) bool {
-	return r.gens.note([]byte(prefix)).removes != a.removes
+	return r.gens.note([]byte(prefix)).removes != a.note.removes
 }

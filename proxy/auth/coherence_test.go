@@ -1,0 +1,225 @@
+package auth_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/redis/go-redis/v9"
+
+	"keygate/proxy/auth"
+	"keygate/proxy/auth/authtest"
+	"keygate/proxy/auth/redisstore"
+	"keygate/tests/servers"
+)
+
+// mutation is a change of the truth.
+type mutation struct {
+	name          string
+	before, after told
+	prepare       string // run on a key that was inserted; "absent" leaves it out
+	change        string // "insert" inserts it
+}
+
+type told struct {
+	reason auth.Reason
+	org    string
+}
+
+func tell(d auth.Decision) told { return told{d.Reason, d.Principal.OrgID} }
+
+var mutations = []mutation{
+	{"revoke", told{auth.Allowed, "org-1"}, told{auth.Revoked, ""}, "",
+		"update api_keys set enabled = 0 where prefix = $1"},
+	{"re-enable", told{auth.Revoked, ""}, told{auth.Allowed, "org-1"}, "update api_keys set enabled = 0 where prefix = $1",
+		"update api_keys set enabled = 1 where prefix = $1"},
+	{"organization change", told{auth.Allowed, "org-1"}, told{auth.Allowed, "org-2"}, "",
+		"update api_keys set org_id = 'org-2' where prefix = $1"},
+	{"expiry", told{auth.Allowed, "org-1"}, told{auth.Expired, ""}, "",
+		"update api_keys set expires_at = '2020-01-01T00:00:00.000Z' where prefix = $1"},
+	{"create", told{auth.NoSuchKey, ""}, told{auth.Allowed, "org-1"}, "absent", "insert"},
+}
+
+// fleet is two proxies over one Redis and one source.
+type fleet struct {
+	truth    *truth
+	server   *servers.RedisServer
+	operator *redis.Client
+	a, b     *proxy
+}
+
+func newFleet(t *testing.T, follow bool, change func(*auth.Config)) *fleet {
+	t.Helper()
+	f := &fleet{truth: newTruth(t), server: servers.StartRedis(t)}
+	f.operator = operator(t, f.server)
+	s := settings{truth: f.truth, redis: f.server, follow: follow, change: change}
+	s.id = "a"
+	f.a = newProxy(t, s)
+	s.id = "b"
+	f.b = newProxy(t, s)
+	return f
+}
+
+func (f *fleet) begin(t *testing.T, m mutation) testKey {
+	t.Helper()
+	k := mint(t)
+	if m.prepare != "absent" {
+		f.truth.insert(t, k)
+		if m.prepare != "" {
+			f.truth.exec(t, m.prepare, k.prefix)
+		}
+	}
+	return k
+}
+
+func (f *fleet) commit(t *testing.T, m mutation, k testKey) {
+	t.Helper()
+	if m.change == "insert" {
+		f.truth.insert(t, k)
+		return
+	}
+	f.truth.exec(t, m.change, k.prefix)
+}
+
+// wayIn makes both proxies hear of a change that was committed.
+type wayIn struct {
+	name string
+	hear func(t *testing.T, f *fleet, k testKey)
+}
+
+var waysIn = []wayIn{
+	{"endpoint", func(t *testing.T, f *fleet, k testKey) {
+		scope := auth.Scope{Prefixes: []string{k.prefix}}
+		f.a.Changed(auth.Change{Verb: auth.Remove, Scope: scope})
+		ctx, cancel := context.WithTimeout(t.Context(), authtest.Patience)
+		defer cancel()
+		if got, err := f.a.cache.Invalidate(ctx, scope); err != nil || got.Confirmed != 2 || got.Proxies != 2 {
+			t.Fatalf("the endpoint got %+v, %v", got, err)
+		}
+	}},
+	{"all", func(t *testing.T, f *fleet, _ testKey) {
+		f.a.Changed(auth.Change{Verb: auth.Remove, Scope: auth.Scope{All: true}})
+		ctx, cancel := context.WithTimeout(t.Context(), authtest.Patience)
+		defer cancel()
+		if got, err := f.a.cache.Invalidate(ctx, auth.Scope{All: true}); err != nil || got.Confirmed != 2 || got.Proxies != 2 {
+			t.Fatalf("the endpoint got %+v, %v", got, err)
+		}
+	}},
+	{"DEL", func(t *testing.T, f *fleet, k testKey) {
+		del(t, f.operator, k)
+		settle(t, f.operator, f.a, f.b)
+	}},
+	{"change log", func(t *testing.T, f *fleet, k testKey) {
+		for _, p := range []*proxy{f.a, f.b} {
+			p.Changed(auth.Change{Verb: auth.Remove, Scope: auth.Scope{Prefixes: []string{k.prefix}}})
+		}
+	}},
+}
+
+// places is where a first look-up on proxy a is stopped, while the truth changes and the change is heard.
+var places = []string{
+	"before get", "after get", "before lease", "after lease", "before lookup", "after lookup",
+	"before store", "after store", "before release", "after release",
+}
+
+// start is what stands in the tiers when the first look-up comes.
+type start struct {
+	name string
+	make func(t *testing.T, f *fleet, k testKey)
+}
+
+var starts = []start{
+	{"cold", func(*testing.T, *fleet, testKey) {}},
+	{"in Redis", func(t *testing.T, f *fleet, k testKey) { f.b.settled(t, k) }},
+	{"stale in Redis", func(t *testing.T, f *fleet, k testKey) { f.plantStale(t, k) }},
+}
+
+// plantStale fills Redis with the truth, read so long ago that the record may only be replaced.
+func (f *fleet) plantStale(t *testing.T, k testKey) {
+	t.Helper()
+	keys, err := f.b.source.Source.Lookup(t.Context(), k.prefix)
+	if err != nil || len(keys) == 0 {
+		return
+	}
+	seen, err := f.b.cache.Lease(t.Context(), k.prefix)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rec := auth.Record{Fill: "stale", FilledAt: seen.Now, ReadAt: seen.Now, FreshUntil: seen.Now - 1, Keys: keys}
+	if stored, err := f.b.cache.Store(t.Context(), k.prefix, seen.Token, rec); err != nil || !stored {
+		t.Fatalf("stored %v, %v", stored, err)
+	}
+}
+
+// After a change has been heard, no look-up that starts later answers with what was true before, wherever in its
+// course an older look-up was overtaken, and even if the later one joins it.
+func TestNobodyIsToldTheOldTruthOnceAChangeIsHeard(t *testing.T) {
+	f := newFleet(t, false, nil)
+	reached := map[string]int{}
+	for _, m := range mutations {
+		for _, way := range waysIn {
+			for _, s := range starts {
+				for _, place := range places {
+					if f.interleave(t, m, way, s, place) {
+						reached[place]++
+					}
+				}
+			}
+		}
+	}
+	for _, place := range places {
+		if reached[place] == 0 {
+			t.Errorf("no look-up was ever stopped %s", place)
+		}
+	}
+	t.Log(reached)
+}
+
+func (f *fleet) interleave(t *testing.T, m mutation, way wayIn, s start, place string) (reached bool) {
+	t.Helper()
+	what := fmt.Sprintf("%s by %s, %s, stopped %s", m.name, way.name, s.name, place)
+	k := f.begin(t, m)
+	s.make(t, f, k)
+	settle(t, f.operator, f.a, f.b)
+	stopped := f.a.hooks.arm(place)
+	first := f.a.resolve(t, k)
+	select {
+	case <-stopped.reached:
+	case d := <-first.decided:
+		f.a.hooks.disarm(place)
+		if tell(d) != m.before && d.Outcome() != auth.Unknown {
+			t.Errorf("%s: before the change told %v, want %v", what, tell(d), m.before)
+		}
+		return false
+	}
+	// A DEL is silent unless something stands in Redis: a key that is created is then seen when the negative answer ends.
+	silent := m.change == "insert" && way.name == "DEL"
+	if silent {
+		_, err := f.operator.Get(t.Context(), redisstore.DefaultKeyPrefix+k.prefix).Result()
+		silent = errors.Is(err, redis.Nil)
+	}
+	f.commit(t, m, k)
+	way.hear(t, f, k)
+	late := f.a.resolve(t, k)
+	var decided []auth.Decision
+	select {
+	case <-late.joined:
+		close(stopped.resume)
+		decided = append(decided, <-late.decided)
+	case d := <-late.decided:
+		close(stopped.resume)
+		decided = append(decided, d)
+	}
+	<-first.decided
+	decided = append(decided, f.a.settled(t, k))
+	if m.change != "insert" || way.name != "DEL" {
+		decided = append(decided, f.b.settled(t, k))
+	}
+	for i, d := range decided {
+		if tell(d) != m.after && (i > 0 || d.Outcome() != auth.Unknown) && !silent {
+			t.Errorf("%s: look-up %d of those after the change was told %v, want %v", what, i, tell(d), m.after)
+		}
+	}
+	return true
+}
