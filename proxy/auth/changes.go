@@ -2,6 +2,7 @@ package auth
 
 import (
 	"context"
+	"sync"
 	"time"
 )
 
@@ -36,23 +37,30 @@ func (r *Resolver) Changed(c Change) {
 	r.Heard(c)
 }
 
-// Run evicts what the truth changed from the shared cache, again and again until it answers, until ctx ends.
+// Run does in the background what no request waits for, until ctx ends, whose error it returns.
 func (r *Resolver) Run(ctx context.Context) error {
-	if r.Cache == nil {
-		<-ctx.Done()
-		return ctx.Err()
+	var group sync.WaitGroup
+	group.Go(func() { r.probe(ctx) })
+	if r.Cache != nil {
+		group.Go(func() { r.evict(ctx) })
 	}
+	group.Wait()
+	return ctx.Err()
+}
+
+// evict takes what the truth changed out of the shared cache, again and again until it answers.
+func (r *Resolver) evict(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
-			return ctx.Err()
+			return
 		case <-r.evicts.added:
 		}
 		for round, more := r.evicts.next(); more; round, more = r.evicts.next() {
 			if err := r.Cache.Evict(ctx, round.scope()); err == nil {
 				r.evicts.done(round)
 			} else if !pause(ctx, evictRetry) {
-				return ctx.Err()
+				return
 			}
 		}
 	}
