@@ -110,10 +110,16 @@ func TestWhateverDecodeAcceptsIsStorableInPostgresAndComesBackTheSame(t *testing
 			checkStorable(t, conn, events)
 		}
 	})
-	t.Run("the largest payloads", func(t *testing.T) {
-		large := largePayloads()
-		for _, name := range []string{"numbers", "shuffled members"} {
-			e, err := event.Decode([]byte(`{"type":"t","payload":`+large[name][0]+`}`), testID, "org")
+	t.Run("large payloads", func(t *testing.T) {
+		var members strings.Builder
+		for i := range 50_000 {
+			fmt.Fprintf(&members, `"%x":0,`, i)
+		}
+		for _, value := range []string{ // the smallest values, which grow most in jsonb; many members; long text
+			`[` + strings.Repeat("1,", 500_000) + `1]`, `{` + members.String() + `"":0}`,
+			`"` + strings.Repeat("x", 8<<20) + `"`,
+		} {
+			e, err := event.Decode([]byte(withPayload(value)), testID, "org")
 			if err != nil {
 				t.Fatal(err)
 			}
