@@ -15,7 +15,7 @@ var errNeither = errors.New("events conflict with a database that holds neither 
 // attempt makes one Insert for rows, and one Find for those that it did not store. It answers every row whose truth it
 // learns; without an error, that is at least one.
 func (c *Committer) attempt(rows []row) error {
-	ctx, cancel := context.WithTimeout(context.Background(), c.callTime(rows))
+	ctx, cancel := context.WithTimeout(context.Background(), c.callTime())
 	defer cancel()
 	s := &c.space
 	defer s.clear()
@@ -113,10 +113,8 @@ func (s *space) eventsOf(rows []*row) []*event.Event {
 	return s.events
 }
 
-// clear lets go of the events, so that none outlives its answer here.
+// clear lets go of the events. The rows do so themselves.
 func (s *space) clear() {
-	clear(s.leaders)
-	clear(s.others)
 	clear(s.events[:cap(s.events)])
 	clear(s.ids)
 	s.leaders, s.others, s.events = s.leaders[:0], s.others[:0], s.events[:0]

@@ -69,8 +69,8 @@ type Committer struct {
 	// The rest is Run's.
 	limit    int                // rows of the next batch: halved by overload, grown back by success
 	failures int                // calls that failed in a row
+	batch    []row              // in work; answered rows are zero
 	space    space              // of the attempt
-	late     []row              // rows of the queue that are past their deadline
 	finished []*request         // answered, but not yet told
 	tally    [len(outcomes)]int // of answers not yet told
 }
@@ -128,23 +128,21 @@ func (c *Committer) Submit(ctx context.Context, events []*event.Event) ([]Answer
 func (c *Committer) Run(ctx context.Context) error {
 	defer context.AfterFunc(ctx, c.queue.close)()
 	c.probe()
-	var batch []row
 	for !c.queue.drained() {
-		batch = c.queue.take(batch[:0], load{c.limit, maxBatchBytes})
-		if len(batch) == 0 {
+		c.batch = c.queue.take(c.batch[:0], load{c.limit, maxBatchBytes})
+		if len(c.batch) == 0 {
 			c.idle()
 			continue
 		}
-		slices.SortFunc(batch, inLockOrder)
-		c.settle(batch)
-		clear(batch)
+		slices.SortFunc(c.batch, inLockOrder)
+		c.settle(c.batch)
 	}
 	return nil
 }
 
-// settle tries rows, which are sorted, until each has its answer.
+// settle tries rows, a part of the batch, until each has its answer.
 func (c *Committer) settle(rows []row) {
-	for rows = c.pending(rows); len(rows) > 0; rows = c.pending(rows) {
+	for rows = c.remaining(rows); len(rows) > 0; rows = c.remaining(rows) {
 		err := c.attempt(rows)
 		c.observe(err)
 		if err == nil {

@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
+	"strings"
 	"testing"
 	"time"
+	"weak"
 
 	"keygate/shared/uuid7"
 	"keygate/writer/commit"
@@ -40,6 +43,39 @@ func TestWhatGathersDuringACommitIsTheNextBatch(t *testing.T) {
 		t.Errorf("batches of %v, want 1, 64 and 36", sizes)
 	}
 	f.stored(101)
+}
+
+func TestABatchIsBoundedInBytesButForOneEvent(t *testing.T) {
+	f := start(t, commit.Config{})
+	gate := f.fill()
+	large := func(size int) <-chan []commit.Answer {
+		e := sinktest.NewEvent("a", "")
+		e.Payload = fmt.Appendf(nil, `{"a":"%s"}`, strings.Repeat("x", size))
+		return f.submitLater(e)
+	}
+	all := []<-chan []commit.Answer{large(5 << 20), large(1 << 20), large(1 << 20), large(3 << 20)}
+	gate.release()
+	for _, answers := range all {
+		f.want(<-answers, commit.Accepted)
+	}
+	if sizes, _ := f.sink.calls(); !slices.Equal(sizes, []int{1, 1, 2, 1}) {
+		t.Errorf("batches of %v, want 1, 1, 2 and 1", sizes)
+	}
+}
+
+func TestNoEventIsKeptAfterItsAnswer(t *testing.T) {
+	f := start(t, commit.Config{})
+	e := sinktest.NewEvent("a", "order-1")
+	again := *e
+	again.ID = uuid7.Mint(time.Now())
+	kept := []weak.Pointer[event.Event]{weak.Make(e), weak.Make(&again)}
+	f.submit(e)
+	f.submit(&again)
+	e = nil
+	f.await(func() bool {
+		runtime.GC()
+		return kept[0].Value() == nil && kept[1].Value() == nil
+	})
 }
 
 func TestARequestOfManyEventsIsAnsweredInItsOrder(t *testing.T) {

@@ -3,17 +3,23 @@ package commit_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
+	"testing"
 	"time"
 
+	"keygate/shared/uuid7"
 	"keygate/writer/commit"
 	"keygate/writer/event"
+	"keygate/writer/sinktest"
 )
 
 var errInjected = errors.New("a fault that a test injected")
 
-// A faultySink is a real sink with a place before it where its calls can be made to fail.
+// A faultySink is a real sink with a place before it where its calls can be made to fail. It holds the committer to its
+// side of the contract.
 type faultySink struct {
+	testing.TB
 	real commit.Sink
 
 	mu       sync.Mutex
@@ -28,6 +34,7 @@ type faultySink struct {
 type insertFault func(ctx context.Context, batch []*event.Event, next func() ([]bool, error)) ([]bool, error)
 
 func (s *faultySink) Insert(ctx context.Context, batch []*event.Event) ([]bool, error) {
+	s.checkBatch(batch)
 	s.mu.Lock()
 	fault := s.onInsert
 	if len(batch) > 0 {
@@ -39,6 +46,20 @@ func (s *faultySink) Insert(ctx context.Context, batch []*event.Event) ([]bool, 
 		return next()
 	}
 	return fault(ctx, batch, next)
+}
+
+func (s *faultySink) checkBatch(batch []*event.Event) {
+	if !slices.Equal(batch, sinktest.Sorted(slices.Clone(batch)...)) {
+		s.Error("a batch is not sorted")
+	}
+	ids, dedupIDs := make(map[uuid7.ID]bool), make(map[[2]string]bool)
+	for _, e := range batch {
+		dedupID := [2]string{e.OrgID, e.DedupID}
+		if ids[e.ID] || e.DedupID != "" && dedupIDs[dedupID] {
+			s.Errorf("a batch has %s or %q twice", e.ID, e.DedupID)
+		}
+		ids[e.ID], dedupIDs[dedupID] = true, true
+	}
 }
 
 func (s *faultySink) Find(ctx context.Context, batch []*event.Event) ([]*commit.Stored, error) {

@@ -50,7 +50,7 @@ func build(tb testing.TB, config commit.Config) *fixture {
 			tb.Error(err)
 		}
 	})
-	f := &fixture{TB: tb, sink: &faultySink{real: real}, db: sinktest.Connect(tb, u)}
+	f := &fixture{TB: tb, sink: &faultySink{TB: tb, real: real}, db: sinktest.Connect(tb, u)}
 	config.Sink = f.sink
 	if config.Logger == nil {
 		config.Logger = slog.New(slog.NewTextHandler(tb.Output(), nil))

@@ -21,6 +21,8 @@ func TestMetricsCountEventsAndStatements(t *testing.T) {
 	f.submit(sinktest.NewEvents("a", 3)...)
 	f.Submit(t.Context(), sinktest.NewEvents("a", 11))
 
+	f.await(func() bool { return f.Stats().Outage == nil }) // the last success is noted after its answers
+
 	got := gather(t, registry)
 	for name, want := range map[string]float64{
 		"keygate_writer_events_total accepted":           4,

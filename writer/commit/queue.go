@@ -18,14 +18,15 @@ type request struct {
 	done     chan struct{}
 }
 
-// A row is one event of a request on its way through the committer.
+// A row is one event of a request on its way through the committer. Once it is answered, it is zero.
 type row struct {
 	*event.Event
 	request  *request
 	index    int  // in the request
-	answered bool // the request has its answer
-	doubtful bool // an attempt has ended in doubt whether it is stored
+	doubtful bool // an attempt has left open whether it is stored
 }
+
+func (r *row) waits() bool { return r.request != nil }
 
 // load is what rows weigh.
 type load struct{ rows, bytes int }
@@ -94,27 +95,12 @@ func (q *queue) take(batch []row, limit load) []row {
 		if len(batch) > 0 && !size.within(limit) {
 			break
 		}
-		batch = append(batch, q.popLocked())
+		batch = append(batch, *next)
+		*next = row{}
+		q.head = (q.head + 1) % len(q.rows)
+		q.waiting--
 	}
 	return batch
-}
-
-// takeExpired appends the rows whose deadline has passed. They are the oldest.
-func (q *queue) takeExpired(batch []row, now time.Time) []row {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	for q.waiting > 0 && !now.Before(q.rows[q.head].request.deadline) {
-		batch = append(batch, q.popLocked())
-	}
-	return batch
-}
-
-func (q *queue) popLocked() row {
-	r := q.rows[q.head]
-	q.rows[q.head] = row{}
-	q.head = (q.head + 1) % len(q.rows)
-	q.waiting--
-	return r
 }
 
 // release gives back what answered requests held.

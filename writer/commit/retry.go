@@ -21,35 +21,33 @@ const probeEvery = time.Second
 // What a call gets even if the first of its events is due, and so how late an answer may come.
 const leastCallTime = time.Second
 
-// callTime is for how long the sink may be asked about rows: until the first of them is due.
-func (c *Committer) callTime(rows []row) time.Duration {
+// callTime is for how long the sink may be asked: until the first event of the batch is due.
+func (c *Committer) callTime() time.Duration {
 	limit, now := c.config.CallLimit, time.Now()
-	for i := range rows {
-		limit = min(limit, rows[i].request.deadline.Sub(now))
+	for i := range c.batch {
+		if r := &c.batch[i]; r.waits() {
+			limit = min(limit, r.request.deadline.Sub(now))
+		}
 	}
 	return max(limit, leastCallTime)
 }
 
-// pending gives up rows that are past their deadline, here and in the queue, and returns those still to be tried.
-func (c *Committer) pending(rows []row) []row {
+// remaining returns what still waits of rows, a part of the batch, after it has given up what is due of all the batch.
+// The queue behind needs no look: it is younger than the last of the batch.
+func (c *Committer) remaining(rows []row) []row {
 	now := time.Now()
-	for i := range rows {
-		if !now.Before(rows[i].request.deadline) {
-			c.giveUp(&rows[i], NotStored)
+	for i := range c.batch {
+		if r := &c.batch[i]; r.waits() && !now.Before(r.request.deadline) {
+			c.giveUp(r, NotStored)
 		}
 	}
-	c.late = c.queue.takeExpired(c.late[:0], now)
-	for i := range c.late {
-		c.giveUp(&c.late[i], NotStored)
-	}
-	clear(c.late)
 	c.deliver()
-	return slices.DeleteFunc(rows, func(r row) bool { return r.answered })
+	return slices.DeleteFunc(rows, func(r row) bool { return !r.waits() })
 }
 
-// giveUp answers a row that no attempt has settled, if there is none.
+// giveUp answers a row that no attempt has settled, if it waits.
 func (c *Committer) giveUp(r *row, outcome Outcome) {
-	if r.answered {
+	if !r.waits() {
 		return
 	}
 	if r.doubtful {
@@ -64,13 +62,14 @@ func (c *Committer) refuse(r *row, err error) {
 	c.answer(r, Answer{Unstorable, r.ID})
 }
 
+// answer leaves nothing of the row, so that its event is not kept.
 func (c *Committer) answer(r *row, answer Answer) {
-	r.answered = true
 	r.request.answers[r.index] = answer
 	c.tally[answer.Outcome]++
 	if r.request.left--; r.request.left == 0 {
 		c.finished = append(c.finished, r.request)
 	}
+	*r = row{}
 }
 
 // deliver tells the requests that have all their answers. What they held is free by then.

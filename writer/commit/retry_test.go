@@ -74,8 +74,16 @@ func TestARefusedEventIsRefusedAlone(t *testing.T) {
 	if sizes, _ := f.sink.calls(); len(sizes) > 1+1+2*8 {
 		t.Errorf("%d batches for one refused event among 200: %v", len(sizes), sizes)
 	}
-	if outage := f.Stats().Outage; outage != nil {
-		t.Errorf("one event's fault is the outage %v", outage)
+}
+
+func TestARefusedEventIsNoOutage(t *testing.T) {
+	f := start(t, commit.Config{})
+	bad := sinktest.NewEvent("a", "")
+	f.sink.inject(refuse(bad))
+	f.want(f.submit(bad), commit.Unstorable)
+	f.stop()
+	if stats := f.Stats(); stats.Outage != nil || !f.Ready() {
+		t.Errorf("one event's fault is the outage %v", stats.Outage)
 	}
 }
 

@@ -2,6 +2,7 @@ package commit_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"log/slog"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"keygate/writer/commit"
+	"keygate/writer/event"
 	"keygate/writer/sinktest"
 )
 
@@ -68,6 +70,59 @@ func TestAFrozenDatabaseDelaysNoAnswerByMuch(t *testing.T) {
 		for _, took := range all {
 			between(t, <-took, 10*time.Second, 10*time.Second+patience)
 		}
+	})
+}
+
+// Events of one half of a batch must not wait for those of the other to be given up.
+func TestEachHalfOfABatchIsTriedUntilItsOwnDeadlines(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := start(t, commit.Config{})
+		gate := f.fill()
+		tried := func(orgID string) <-chan time.Duration {
+			took := make(chan time.Duration, 1)
+			begun := time.Now()
+			go func() {
+				f.submit(sinktest.NewEvent(orgID, ""))
+				took <- time.Since(begun)
+			}()
+			synctest.Wait()
+			return took
+		}
+		second := tried("z")
+		time.Sleep(5 * time.Second)
+		first := tried("a")
+		overloaded := false
+		f.sink.inject(func(ctx context.Context, batch []*event.Event, next func() ([]bool, error)) ([]bool, error) {
+			if !overloaded {
+				overloaded = true
+				return nil, failure(commit.Overloaded)
+			}
+			return freeze(ctx, batch, next)
+		})
+		gate.release()
+		between(t, <-second, 10*time.Second, 10*time.Second+patience)
+		between(t, <-first, 10*time.Second, 10*time.Second+patience)
+		if sizes, _ := f.sink.calls(); sizes[1] != 2 || sizes[2] != 1 {
+			t.Errorf("batches of %v, want 2 and its halves", sizes)
+		}
+	})
+}
+
+func TestAnEventThatIsAllButDueIsStillTriedForASecond(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := start(t, commit.Config{})
+		f.sink.inject(failAndNotPersist(commit.Unavailable))
+		took := f.submitAndTime(commit.Accepted)
+		time.Sleep(9700 * time.Millisecond)
+		f.sink.inject(func(ctx context.Context, _ []*event.Event, next func() ([]bool, error)) ([]bool, error) {
+			select {
+			case <-ctx.Done():
+				return nil, failure(commit.Uncertain)
+			case <-time.After(900 * time.Millisecond):
+				return next()
+			}
+		})
+		between(t, <-took, 10*time.Second, 11*time.Second)
 	})
 }
 
