@@ -28,10 +28,27 @@ func (s *service) readyz() (status int, degraded []string) {
 // degrades waits until the service is ready, and degraded or not.
 func (s *service) degrades(degraded bool) {
 	s.tb.Helper()
+	status, parts := 0, []string(nil)
+	defer func() { // also when the wait is in vain
+		if s.tb.Failed() {
+			s.tb.Logf("/readyz is %d, degraded %q", status, parts)
+		}
+	}()
 	eventually(s.tb, "/readyz to be 200 and to say what is degraded", func() bool {
-		status, parts := s.readyz()
+		status, parts = s.readyz()
 		return status == http.StatusOK && (len(parts) > 0) == degraded
 	})
+}
+
+// createKeyHeardBy waits until the proxy has heard of the new key. What it then learns of the key stays known, because no
+// change is on its way any more that would remove it.
+func (s *stack) createKeyHeardBy(proxy *service) apiKey {
+	s.tb.Helper()
+	removals := func() float64 { return proxy.metric("keygate_proxy_changes_total", `verb="remove"`) }
+	before := removals()
+	key := s.createKey("acme")
+	eventually(s.tb, "the proxy to hear of a new key", func() bool { return removals() > before })
+	return key
 }
 
 func TestKnownKeysOutliveTheDatabaseAndRedis(t *testing.T) {
@@ -39,7 +56,7 @@ func TestKnownKeysOutliveTheDatabaseAndRedis(t *testing.T) {
 	postgres := servers.StartPostgres(t)
 	s := stackOn(t, postgres.Database(t))
 	proxy := s.proxy(startUpstream(t, nil).url)
-	known, fresh := s.createKey("acme"), s.createKey("acme")
+	known, fresh := s.createKeyHeardBy(proxy), s.createKeyHeardBy(proxy)
 	web := newClient(t)
 	use := func(key string) answer {
 		t.Helper()
@@ -117,7 +134,7 @@ func TestARestartOfPostgresIsLatencyAndNoError(t *testing.T) {
 	s := stackOn(t, postgres.Database(t))
 	writer := s.writer()
 	proxy := s.proxy(writer.url)
-	key, web := s.createKey("acme"), newClient(t)
+	key, web := s.createKeyHeardBy(proxy), newClient(t)
 	web.post(proxy.url, key.Key, anEvent).wants(t, 201, "accepted")
 	postgres.Kill()
 	const waiting = 20
@@ -131,7 +148,12 @@ func TestARestartOfPostgresIsLatencyAndNoError(t *testing.T) {
 			got <- a
 		}()
 	}
-	eventually(t, "the events to wait in the queue", func() bool { return writer.metric("keygate_writer_queue_rows") == waiting })
+	eventually(t, "the events to wait in the queue", func() bool {
+		if len(got) > 0 {
+			t.Fatalf("instead of waiting an event is answered %v, %v", <-got, writer.web.get(writer.admin+"/v1/stats"))
+		}
+		return writer.metric("keygate_writer_queue_rows") == waiting
+	})
 	if status, _ := writer.readyz(); status != http.StatusOK {
 		t.Errorf("while the outage is young the writer's /readyz is %d", status)
 	}
@@ -150,7 +172,7 @@ func TestAnOutageLongerThanRideOutIsToldAndEndsByItself(t *testing.T) {
 	s := stackOn(t, postgres.Database(t))
 	writer := s.writer("--ride-out", "1s")
 	proxy := s.proxy(writer.url)
-	key, web := s.createKey("acme"), newClient(t)
+	key, web := s.createKeyHeardBy(proxy), newClient(t)
 	web.post(proxy.url, key.Key, anEvent).wants(t, 201, "accepted")
 	postgres.Stop()
 	got := web.post(proxy.url, key.Key, anEvent)

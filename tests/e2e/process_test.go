@@ -18,7 +18,7 @@ const patience = 30 * time.Second
 
 // launch is how a program is started. It sees none of the environment of the tests but PATH.
 type launch struct {
-	program string
+	program string // one of ours, or an absolute path
 	args    []string
 	env     []string // NAME=value
 	dir     string   // where it runs; empty: in a directory of its own
@@ -26,11 +26,15 @@ type launch struct {
 
 func (l launch) command(tb testing.TB) *exec.Cmd {
 	tb.Helper()
-	programs, err := binaries()
-	if err != nil {
-		tb.Fatal(err)
+	path := l.program
+	if !filepath.IsAbs(path) {
+		programs, err := binaries()
+		if err != nil {
+			tb.Fatal(err)
+		}
+		path = filepath.Join(programs, l.program)
 	}
-	cmd := exec.Command(filepath.Join(programs, l.program), l.args...)
+	cmd := exec.Command(path, l.args...)
 	if cmd.Dir = l.dir; cmd.Dir == "" {
 		cmd.Dir = tb.TempDir()
 	}

@@ -1,0 +1,124 @@
+//go:build long
+
+package e2e
+
+import (
+	"net/http"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"keygate/tests/servers"
+)
+
+// python finds an interpreter that can run the API. Debian's packages are for its own, which another may hide.
+func python(tb testing.TB) string {
+	tb.Helper()
+	for _, name := range []string{"python3", "/usr/bin/python3"} {
+		path, err := exec.LookPath(name)
+		if err == nil && exec.Command(path, "-c", "import fastapi, uvicorn, asyncpg").Run() == nil {
+			return path
+		}
+	}
+	tb.Fatal("no python3 here has FastAPI, uvicorn and asyncpg: " +
+		"sudo apt-get install python3-fastapi python3-uvicorn python3-asyncpg")
+	return ""
+}
+
+// startFastAPI runs testdata/existing/app.py, and returns its URL once it answers.
+func startFastAPI(tb testing.TB, databaseURL string, env ...string) string {
+	tb.Helper()
+	dir, err := filepath.Abs(filepath.Join("testdata", "existing"))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	addr := servers.FreeAddr(tb)
+	port := addr[strings.LastIndexByte(addr, ':')+1:]
+	p := start(tb, launch{
+		program: python(tb), args: []string{"-m", "uvicorn", "app:app", "--app-dir", dir, "--port", port},
+		env: append(env, "DATABASE_URL="+databaseURL, "PYTHONDONTWRITEBYTECODE=1"),
+	})
+	tb.Cleanup(func() {
+		p.signal(syscall.SIGTERM)
+		p.exitCode()
+	})
+	web := newClient(tb)
+	eventually(tb, "the FastAPI service to answer", func() bool {
+		if p.hasEnded() {
+			tb.Fatal("the FastAPI service has ended")
+		}
+		got, err := web.try(http.MethodGet, "http://"+addr+"/healthz", "")
+		return err == nil && got.status == http.StatusOK
+	})
+	return "http://" + addr
+}
+
+func TestAFastAPIServiceIsServedBehindTheProxyUnchanged(t *testing.T) {
+	t.Parallel()
+	api := newExistingAPI(t)
+	url := startFastAPI(t, api.stack.url)
+	proxy := api.inFrontOf(url, "--keep-credential")
+	api.checkFastAPI(t, proxy)
+	// Without the key, the service refuses what the proxy has let through: it is asked, and as strict as before.
+	taking := api.inFrontOf(url)
+	if got := newClient(t).post(taking.url, api.keys[0], anEvent); got.status != 401 || !strings.Contains(string(got.body), "no key") {
+		t.Errorf("without its key the service answers %v", got)
+	}
+}
+
+func TestAFastAPIServiceMayBelieveTheProxy(t *testing.T) {
+	t.Parallel()
+	api := newExistingAPI(t)
+	proxy := api.inFrontOf(startFastAPI(t, api.stack.url, "TRUST_EDGE=1"))
+	api.checkFastAPI(t, proxy)
+}
+
+func (a *existingAPI) inFrontOf(url string, args ...string) *service {
+	a.tb.Helper()
+	a.upstream = &upstream{url: url}
+	return a.proxy(append(args, "--public-path", "/healthz", "--public-path", "/docs", "--public-path", "/openapi.json")...)
+}
+
+// checkFastAPI uses every route of the service through the proxy.
+func (a *existingAPI) checkFastAPI(t *testing.T, proxy *service) {
+	t.Helper()
+	web := newClient(t)
+	for path, want := range map[string]string{"/healthz": `{"ok":true}`, "/docs": "swagger", "/openapi.json": "/v1/events"} {
+		if got := web.get(proxy.url + path); got.status != http.StatusOK || !strings.Contains(string(got.body), want) {
+			t.Errorf("%s is answered %.200v", path, got)
+		}
+	}
+	const each = 40
+	var group sync.WaitGroup
+	for _, key := range a.keys {
+		group.Go(func() {
+			for range each {
+				got, err := web.try(http.MethodPost, proxy.url+"/v1/events", anEvent, "X-API-Key", key, "Content-Type", "application/json",
+					"X-Org-Id", a.orgs[0])
+				if err != nil || got.status != http.StatusCreated {
+					t.Errorf("an event is answered %v, %v", got, err)
+				}
+			}
+		})
+	}
+	group.Wait()
+	for i, org := range a.orgs {
+		if n := count(t, a.db, "select count(*) from events e join event_deliveries d on d.event_id = e.id where org_id = $1", org); n != each {
+			t.Errorf("organisation %d has %d events, not %d", i, n, each)
+		}
+	}
+	if got := web.post(proxy.url, a.keys[0], `{"payload":1}`); got.status != 422 || !strings.Contains(string(got.body), `"detail":[`) {
+		t.Errorf("the service's own refusal arrives as %v", got)
+	}
+	before := count(t, a.db, "select count(*) from events")
+	web.post(proxy.url, a.keys[0]+"x", anEvent).refuses(t, 401, "invalid_api_key")
+	a.setActive(t, 1, false)
+	web.invalidate(proxy, `{"prefixes":["`+a.keys[1][:foreignPrefix]+`"]}`).report(t)
+	web.post(proxy.url, a.keys[1], anEvent).refuses(t, 401, "invalid_api_key")
+	if after := count(t, a.db, "select count(*) from events"); after != before {
+		t.Errorf("%d events were stored without a good key", after-before)
+	}
+}
