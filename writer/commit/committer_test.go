@@ -72,7 +72,7 @@ func TestNoEventIsKeptAfterItsAnswer(t *testing.T) {
 	f.submit(e)
 	f.submit(&again)
 	e = nil
-	f.await(func() bool {
+	f.await("the events are garbage", func() bool {
 		runtime.GC()
 		return kept[0].Value() == nil && kept[1].Value() == nil
 	})
@@ -158,7 +158,7 @@ func TestAClientThatGoesLeavesItsEvent(t *testing.T) {
 		_, err := f.Submit(ctx, []*event.Event{sinktest.NewEvent("a", "")})
 		gone <- err
 	}()
-	f.await(func() bool { return f.Stats().QueueRows == 2 })
+	f.await("the event is admitted", func() bool { return f.Stats().QueueRows == 2 })
 	other := f.submitLater(sinktest.NewEvent("a", ""))
 	cancel()
 	f.refused(<-gone, context.Canceled)
@@ -220,7 +220,7 @@ func TestStoppingStoresWhatWasAdmitted(t *testing.T) {
 	admitted := 51
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
-	f.await(func() bool {
+	f.await("the queue is closed", func() bool {
 		_, err := f.Submit(gone, sinktest.NewEvents("a", 1))
 		if errors.Is(err, context.Canceled) {
 			admitted++

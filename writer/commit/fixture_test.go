@@ -8,7 +8,6 @@ import (
 	"slices"
 	"sync"
 	"testing"
-	"time"
 
 	"go.uber.org/goleak"
 
@@ -35,7 +34,7 @@ func start(tb testing.TB, config commit.Config) *fixture {
 	tb.Helper()
 	f := build(tb, config)
 	f.start()
-	f.await(f.Ready)
+	f.await("the committer is ready", f.Ready)
 	return f
 }
 
@@ -77,14 +76,9 @@ func (f *fixture) start() {
 	})
 }
 
-// await waits until a condition holds.
-func (f *fixture) await(condition func() bool) {
+func (f *fixture) await(what string, condition func() bool) {
 	f.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !condition(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			f.Fatal("what was waited for has not come")
-		}
-	}
+	sinktest.Await(f, what, condition)
 }
 
 // submit expects the events to be admitted, and returns their answers.
@@ -104,7 +98,7 @@ func (f *fixture) submitLater(events ...*event.Event) <-chan []commit.Answer {
 	later := make(chan []commit.Answer, 1)
 	want := f.Stats().QueueRows + len(events)
 	go func() { later <- f.submit(events...) }()
-	f.await(func() bool { return f.Stats().QueueRows == want })
+	f.await("the events are admitted", func() bool { return f.Stats().QueueRows == want })
 	return later
 }
 

@@ -21,7 +21,7 @@ func TestMetricsCountEventsAndStatements(t *testing.T) {
 	f.submit(sinktest.NewEvents("a", 3)...)
 	f.Submit(t.Context(), sinktest.NewEvents("a", 11))
 
-	f.await(func() bool { return f.Stats().Outage == nil }) // the last success is noted after its answers
+	f.await("the success after the failure is noted", func() bool { return f.Stats().Outage == nil })
 
 	got := gather(t, registry)
 	for name, want := range map[string]float64{

@@ -14,18 +14,18 @@ import (
 
 func TestFaultsOfTheServer(t *testing.T) {
 	server := servers.StartPostgres(t)
-	for name, test := range map[string]func(*testing.T, *servers.PostgresServer){
+	database := server.Database(t)
+	for name, test := range map[string]func(*fixture, *servers.PostgresServer){
 		"A server that was stopped is used again once it is back":   testStopped,
 		"A server that was killed is used again once it is back":    testKilled,
 		"A frozen server ends the call, which then converges":       testFrozen,
 		"A commit without its synchronous standby is not confirmed": testNoStandby,
 	} {
-		t.Run(name, func(t *testing.T) { test(t, server) })
+		t.Run(name, func(t *testing.T) { test(newFixture(t, database), server) })
 	}
 }
 
-func testStopped(t *testing.T, server *servers.PostgresServer) {
-	f := newFixture(t, server.Database(t))
+func testStopped(f *fixture, server *servers.PostgresServer) {
 	f.insert(2)
 	server.Stop()
 	f.insertFails(commit.Unavailable, commit.Uncertain) // the connection's own end
@@ -34,8 +34,7 @@ func testStopped(t *testing.T, server *servers.PostgresServer) {
 	f.insert(1)
 }
 
-func testKilled(t *testing.T, server *servers.PostgresServer) {
-	f := newFixture(t, server.Database(t))
+func testKilled(f *fixture, server *servers.PostgresServer) {
 	f.insert(2)
 	release := f.lock()
 	batch := sinktest.NewEvents("a", 3)
@@ -49,12 +48,11 @@ func testKilled(t *testing.T, server *servers.PostgresServer) {
 	f.converges(batch)
 }
 
-func testFrozen(t *testing.T, server *servers.PostgresServer) {
-	f := newFixture(t, server.Database(t))
+func testFrozen(f *fixture, server *servers.PostgresServer) {
 	f.insert(1)
 	batch := sinktest.NewEvents("a", 3)
 	server.Pause()
-	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	ctx, cancel := context.WithTimeout(f.Context(), 100*time.Millisecond)
 	defer cancel()
 	_, err := f.sink.Insert(ctx, batch)
 	f.failsAs(err, commit.Uncertain)
@@ -64,8 +62,7 @@ func testFrozen(t *testing.T, server *servers.PostgresServer) {
 
 // testNoStandby names a standby that does not exist, so that each commit waits for it: done here, but not to be counted
 // on. Whoever is told of its rows must have waited.
-func testNoStandby(t *testing.T, server *servers.PostgresServer) {
-	f := newFixture(t, server.Database(t))
+func testNoStandby(f *fixture, server *servers.PostgresServer) {
 	f.insert(1)
 	f.setting("synchronous_standby_names", "'nobody'")
 	batch := sinktest.NewEvents("a", 3)
@@ -76,11 +73,11 @@ func testNoStandby(t *testing.T, server *servers.PostgresServer) {
 	f.failsAs(<-cancelled, commit.Uncertain)
 	f.await("select count(*) = 4 from events") // although nobody may know
 
-	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	ctx, cancel := context.WithTimeout(f.Context(), 200*time.Millisecond)
 	defer cancel()
 	stored, err := f.sink.Insert(ctx, batch)
 	if err != nil || stored[0] {
-		t.Fatalf("got %v, %v, want rows that are there already", stored, err)
+		f.Fatalf("got %v, %v, want rows that are there already", stored, err)
 	}
 	_, err = f.sink.Find(ctx, batch)
 	f.failsAs(err, commit.Uncertain)
@@ -90,7 +87,7 @@ func testNoStandby(t *testing.T, server *servers.PostgresServer) {
 }
 
 func TestFaultsOfASession(t *testing.T) {
-	server := servers.Postgres(t)
+	database := servers.Postgres(t).Database(t)
 	for name, test := range map[string]func(*fixture){
 		"A session that is terminated in a batch leaves it in doubt": (*fixture).testTerminated,
 		"A lock that is held too long is overload":                   (*fixture).testStatementTimeout,
@@ -99,7 +96,7 @@ func TestFaultsOfASession(t *testing.T) {
 		"An answer lost after the commit is found again":             (*fixture).testLostAnswer,
 		"A role needs only SELECT and INSERT":                        (*fixture).testGrants,
 	} {
-		t.Run(name, func(t *testing.T) { test(newFixture(t, server.Database(t))) })
+		t.Run(name, func(t *testing.T) { test(newFixture(t, database)) })
 	}
 }
 
@@ -178,11 +175,12 @@ func (f *fixture) testLostAnswer() {
 }
 
 func (f *fixture) testGrants() {
-	role := "writer_" + f.scan("select current_database()")
+	role := "writer_" + f.scan("select current_schema()")
 	f.exec("create role " + role + " login")
 	f.Cleanup(func() { f.exec("drop owned by " + role + "; drop role " + role) })
 	f.sink = newSink(f, pgsink.Config{URL: with(f, f.url, "user", role)})
 	f.insertFails(commit.Unavailable)
+	f.exec("grant usage on schema " + f.scan("select current_schema()") + " to " + role)
 	f.exec("grant select, insert on events, event_deliveries to " + role)
 	f.insert(2)
 	f.converges(f.last)

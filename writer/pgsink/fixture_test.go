@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"testing"
-	"time"
 
 	"keygate/shared/database"
 	"keygate/writer/commit"
@@ -25,9 +24,10 @@ type fixture struct {
 	last []*event.Event // inserted
 }
 
-func newFixture(tb testing.TB, text string) *fixture {
+// newFixture makes a schema of its own in a database.
+func newFixture(tb testing.TB, database string) *fixture {
 	tb.Helper()
-	u := sinktest.ParseURL(tb, text)
+	u := emptySchema(tb, database)
 	sinktest.Migrate(tb, u)
 	return &fixture{TB: tb, url: u, sink: newSink(tb, pgsink.Config{URL: u})}
 }
@@ -72,14 +72,9 @@ func (f *fixture) failsAs(err error, causes ...commit.Cause) {
 // converges runs a batch again, whatever became of it, and expects each event to be there once.
 func (f *fixture) converges(batch []*event.Event) {
 	f.Helper()
-	deadline := time.Now().Add(10 * time.Second)
-	_, err := f.sink.Insert(f.Context(), batch)
-	for err != nil && time.Now().Before(deadline) { // the link's end may still be news to the sink
-		_, err = f.sink.Insert(f.Context(), batch)
-	}
-	if err != nil {
-		f.Fatal(err)
-	}
+	sinktest.Await(f, "the batch is taken", func() bool { // the link's end may still be news to the sink
+		return f.tryInsert(batch) == nil
+	})
 	found, err := f.sink.Find(f.Context(), batch)
 	if err != nil {
 		f.Fatal(err)
@@ -114,19 +109,12 @@ func (f *fixture) awaitLockWait() {
 func (f *fixture) await(question string) {
 	f.Helper()
 	db := sinktest.Connect(f, f.url)
-	for deadline := time.Now().Add(10 * time.Second); ; {
-		var answer bool
+	sinktest.Await(f, question, func() (answer bool) {
 		if err := db.QueryRow(question).Scan(&answer); err != nil {
 			f.Fatal(err)
 		}
-		if answer {
-			return
-		}
-		if time.Now().After(deadline) {
-			f.Fatalf("still not: %s", question)
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
+		return answer
+	})
 }
 
 func (f *fixture) scan(query string) (text string) {

@@ -20,15 +20,15 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestContract(t *testing.T) {
-	server := servers.Postgres(t).Database(t)
-	sinktest.Run(t, func(tb testing.TB) database.URL { return emptySchema(tb, server) }, open)
+	shared := servers.Postgres(t).Database(t)
+	sinktest.Run(t, func(tb testing.TB) database.URL { return emptySchema(tb, shared) }, open)
 }
 
 // A pooler without prepared statements asks for this mode in the URL.
 func TestContractWithoutPreparedStatements(t *testing.T) {
-	server := servers.Postgres(t).Database(t)
+	shared := servers.Postgres(t).Database(t)
 	sinktest.Run(t, func(tb testing.TB) database.URL {
-		return with(tb, emptySchema(tb, server), "default_query_exec_mode", "exec")
+		return with(tb, emptySchema(tb, shared), "default_query_exec_mode", "exec")
 	}, open)
 }
 
@@ -37,9 +37,9 @@ func TestTwoCommittersAnswerTheTruth(t *testing.T) {
 }
 
 // emptySchema is an empty database to those who use its URL, and a hundred times quicker to make than one.
-func emptySchema(tb testing.TB, server string) database.URL {
+func emptySchema(tb testing.TB, text string) database.URL {
 	tb.Helper()
-	u := sinktest.ParseURL(tb, server)
+	u := sinktest.ParseURL(tb, text)
 	schema := "test_" + strings.ToLower(rand.Text())
 	if _, err := sinktest.Connect(tb, u).ExecContext(tb.Context(), "create schema "+schema); err != nil {
 		tb.Fatal(err)

@@ -88,6 +88,16 @@ func Sorted(events ...*event.Event) []*event.Event {
 	return events
 }
 
+// Await waits until a condition holds of which no signal tells.
+func Await(tb testing.TB, what string, condition func() bool) {
+	tb.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !condition(); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			tb.Fatalf("still not: %s", what)
+		}
+	}
+}
+
 // CheckTables verifies what holds at any time: each event has exactly one delivery, with its id and organisation, and no
 // delivery is without its event. It returns the number of events.
 func CheckTables(tb testing.TB, db *database.DB) int {
