@@ -35,7 +35,10 @@ type call struct {
 	up     *conn        // nil: none was had
 	upload *upload      // nil unless body is being sent
 	live   *live        // nil unless the exchange may take long
-	goesOn bool         // after Forward, so that finish releases the call
+	goesOn bool         // after Forward: the call is not used again
+
+	abandon   *time.Timer   // of what waits to be handed the client's connection
+	abandoned chan struct{} // closed when that was in vain; nil unless it waits
 }
 
 func (c *call) release() {
@@ -138,8 +141,11 @@ func (c *call) attempt(t *target) error {
 	return upstreamError(err)
 }
 
-// drop ends what belongs to the exchange, and gives its connection back.
+// drop ends what belongs to the exchange, unless it has ended, and gives its connection back.
 func (c *call) drop(reuse bool) {
+	if c.up == nil {
+		return
+	}
 	if c.upload != nil {
 		c.upload.resume()
 		reuse = c.upload.stop() && reuse
@@ -148,16 +154,8 @@ func (c *call) drop(reuse bool) {
 	if c.live != nil {
 		c.f.end(c.live)
 	}
-	if c.up != nil {
-		c.up.end(reuse)
-	}
+	c.up.end(reuse)
 	c.live, c.up = nil, nil
-}
-
-// finish is the end of a call that went on after Forward.
-func (c *call) finish(reuse bool) {
-	c.drop(reuse)
-	c.release()
 }
 
 // upstreamError gives an error of the connection to an upstream its kind.

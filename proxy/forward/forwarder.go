@@ -66,7 +66,9 @@ func (f *Forwarder) Forward(ctx *fasthttp.RequestCtx, exchange Exchange) error {
 	c.ctx, c.exchange = ctx, exchange
 	err := c.run()
 	f.metrics.observe(ctx.Response.StatusCode(), err)
-	if !c.goesOn {
+	if c.goesOn {
+		c.awaitTakeOver()
+	} else {
 		c.release()
 	}
 	return err
@@ -94,7 +96,9 @@ type live struct {
 	up, client net.Conn
 	unwatch    func()
 	mu         sync.Mutex // held while cutting, so that a connection's next user is not cut
+	wasCut     bool
 	ended      bool
+	abandon    *time.Timer // ends what waits for a client's connection that may never be handed over; nil if none does
 }
 
 func (f *Forwarder) begin(c *call) error {
@@ -128,8 +132,13 @@ func (f *Forwarder) end(l *live) {
 func (l *live) cut() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !l.ended {
-		l.up.Close()
-		l.client.Close()
+	if l.ended {
+		return
+	}
+	l.wasCut = true
+	l.up.Close()
+	l.client.Close()
+	if l.abandon != nil && l.abandon.Stop() {
+		l.abandon.Reset(0)
 	}
 }

@@ -24,15 +24,14 @@ const (
 	tunnelFrame = 8 << 10
 )
 
-// takeOver has the server hand over the client's connection once the handler has returned, writes the head to it, as it
-// is by then, and what serve adds. Then, or if the server never hands over, the call is finished.
+// takeOver has the server hand over the client's connection once the handler has returned. Then it writes the head, as it
+// is by then, and what serve adds.
 func (c *call) takeOver(serve func(client net.Conn) error) {
-	c.goesOn = true
-	finish := func() { c.finish(false) }
-	never := time.AfterFunc(takenOverWithin, finish)
+	c.goesOn, c.abandoned = true, make(chan struct{})
 	c.ctx.HijackSetNoResponse(true)
 	c.ctx.Hijack(func(client net.Conn) {
-		if !never.Stop() {
+		if c.abandon != nil && !c.abandon.Stop() {
+			<-c.abandoned // which uses ctx
 			return
 		}
 		socket := c.ctx.Conn()
@@ -41,7 +40,7 @@ func (c *call) takeOver(serve func(client net.Conn) error) {
 		if err == nil {
 			err = serve(client)
 		}
-		finish()
+		c.drop(false)
 		if tcp, ok := socket.(interface{ SetLinger(int) error }); ok && err != nil {
 			_ = tcp.SetLinger(0) // a reset: HTTP/1.0 would take an orderly close for the end of the body
 		} else if closeWrite(socket) {
@@ -49,6 +48,24 @@ func (c *call) takeOver(serve func(client net.Conn) error) {
 			_, _ = io.Copy(io.Discard, client)
 		}
 	})
+}
+
+// awaitTakeOver is the last that Forward does. A server that fails before it hands over does not say so.
+func (c *call) awaitTakeOver() {
+	if c.abandoned == nil || c.live == nil {
+		return
+	}
+	l, within := c.live, takenOverWithin
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.wasCut {
+		within = 0
+	}
+	c.abandon = time.AfterFunc(within, func() {
+		c.drop(false)
+		close(c.abandoned)
+	})
+	l.abandon = c.abandon
 }
 
 // answerByHand writes the answer in the server's place, and closes the client's connection: if the client speaks

@@ -129,6 +129,6 @@ func (s *stream) WriteTo(io.Writer) (int64, error) {
 
 // Close is called by fasthttp once, whatever became of the answer.
 func (s *stream) Close() error {
-	s.c.finish(s.keep && s.whole)
+	s.c.drop(s.keep && s.whole)
 	return nil
 }

@@ -1,0 +1,426 @@
+package forward_test
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"math/rand/v2"
+	"net/http/httputil"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"keygate/proxy/forward"
+)
+
+// A client must get each piece before the upstream, which waits for that, sends the next one: 100 times both ways.
+func TestEachPieceOfAnAnswerReachesTheClientAtOnce(t *testing.T) {
+	for _, test := range []struct{ name, version, framing, want string }{
+		{"chunks", "HTTP/1.1", "Transfer-Encoding: chunked\r\n", "chunked"},
+		{"until the end", "HTTP/1.1", "", "chunked"},
+		{"a length", "HTTP/1.1", "Content-Length: 70000\r\n", ""},
+		{"chunks to HTTP/1.0", "HTTP/1.0", "Transfer-Encoding: chunked\r\n", ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			got := make(chan struct{})
+			u := startUpstream(t, func(u *upstream, p *peer) {
+				u.next(p)
+				p.send("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n" + test.framing + "\r\n")
+				<-got
+				for n := range 100 {
+					piece := fmt.Sprintf("data: %d\n\n", n)
+					if strings.Contains(test.framing, "chunked") {
+						piece = fmt.Sprintf("%x\r\n%s\r\n", len(piece), piece)
+					}
+					p.send(piece)
+					<-got
+				}
+			})
+			p := startProxy(t, forward.Config{Upstreams: []string{u.url()}})
+			c := p.client()
+			c.send("GET / " + test.version + "\r\nHost: h\r\n\r\n")
+			head := message{head: c.head()}
+			if head.value("Transfer-Encoding") != test.want || head.value("Content-Type") != "text/event-stream" {
+				t.Errorf("answered %q", head.head)
+			}
+			got <- struct{}{}
+			var body io.Reader = c.r
+			if test.want == "chunked" {
+				body = httputil.NewChunkedReader(c.r)
+			}
+			for n := range 100 {
+				want := fmt.Sprintf("data: %d\n\n", n)
+				piece := make([]byte, len(want))
+				if _, err := io.ReadFull(body, piece); err != nil || string(piece) != want {
+					t.Fatalf("%q, %v", piece, err)
+				}
+				got <- struct{}{}
+			}
+		})
+	}
+}
+
+// noise is a reproducible body without end.
+func noise(seed uint64) io.Reader {
+	return rand.NewChaCha8([32]byte{byte(seed), byte(seed >> 8), byte(seed >> 16)})
+}
+
+func sum(r io.Reader, n int64) (hash.Hash, error) {
+	h := sha256.New()
+	got, err := io.Copy(h, r)
+	if err == nil && got != n {
+		err = fmt.Errorf("%d bytes instead of %d", got, n)
+	}
+	return h, err
+}
+
+// measureHeap runs what while it watches the heap, and returns the most that was added to it.
+func measureHeap(what func()) uint64 {
+	var stats runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&stats)
+	before, most := stats.HeapAlloc, uint64(0)
+	done := make(chan struct{})
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		tick := time.NewTicker(5 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-done:
+				return
+			case <-tick.C:
+				runtime.ReadMemStats(&stats)
+				most = max(most, stats.HeapAlloc)
+			}
+		}
+	})
+	what()
+	close(done)
+	watching.Wait()
+	return max(most, before) - before
+}
+
+func TestBodiesOfAnyLengthPassThroughLittleMemory(t *testing.T) {
+	size := int64(256 << 20)
+	if raceEnabled {
+		size = 32 << 20
+	}
+	for _, framing := range []string{"chunked", "length"} {
+		t.Run(framing, func(t *testing.T) {
+			u := startUpstream(t, func(u *upstream, p *peer) { echo(p, framing) })
+			p := startProxy(t, forward.Config{Upstreams: []string{u.url()}})
+			var sent, received hash.Hash
+			var failed error
+			used := measureHeap(func() {
+				c := p.client()
+				_ = c.SetDeadline(time.Now().Add(time.Minute))
+				var both sync.WaitGroup
+				both.Go(func() { sent = upload(c, framing, size) })
+				c.head()
+				var body io.Reader = io.LimitReader(c.r, size)
+				if framing == "chunked" {
+					body = httputil.NewChunkedReader(c.r)
+				}
+				received, failed = sum(body, size)
+				both.Wait()
+			})
+			if failed != nil || string(sent.Sum(nil)) != string(received.Sum(nil)) {
+				t.Errorf("what came back is not what was sent: %v, %v", failed, p.lastError())
+			}
+			if used > 8<<20 {
+				t.Errorf("%d MiB of heap", used>>20)
+			}
+			t.Logf("%d KiB of heap", used>>10)
+		})
+	}
+}
+
+// echo answers a request with its own body while it comes in.
+func echo(p *peer, framing string) {
+	m := message{head: p.head()}
+	if framing == "length" {
+		p.send("HTTP/1.1 200 OK\r\nContent-Length: " + m.value("Content-Length") + "\r\n\r\n")
+		_, _ = io.Copy(p.Conn, p.r)
+		return
+	}
+	p.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+	w := httputil.NewChunkedWriter(p.Conn)
+	if _, err := io.CopyBuffer(struct{ io.Writer }{w}, httputil.NewChunkedReader(p.r), make([]byte, 64<<10)); err == nil {
+		w.Close()
+		p.send("\r\n")
+	}
+}
+
+func upload(c *peer, framing string, size int64) hash.Hash {
+	h := sha256.New()
+	body := io.TeeReader(io.LimitReader(noise(1), size), h)
+	if framing == "length" {
+		c.send(fmt.Sprintf("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n", size))
+		_, _ = io.CopyBuffer(struct{ io.Writer }{c.Conn}, body, make([]byte, 64<<10))
+		return h
+	}
+	c.send("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n")
+	w := httputil.NewChunkedWriter(c.Conn)
+	_, _ = io.CopyBuffer(struct{ io.Writer }{w}, body, make([]byte, 64<<10))
+	w.Close()
+	c.send("\r\n")
+	return h
+}
+
+func TestAConversationInOneExchange(t *testing.T) {
+	u := startUpstream(t, func(u *upstream, p *peer) {
+		p.head()
+		body := httputil.NewChunkedReader(p.r)
+		p.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+		for line := make([]byte, 3); ; {
+			if _, err := io.ReadFull(body, line); err != nil {
+				p.send("0\r\n\r\n")
+				return
+			}
+			p.send("3\r\n" + strings.ToUpper(string(line)) + "\r\n")
+		}
+	})
+	p := startProxy(t, forward.Config{Upstreams: []string{u.url()}})
+	c := p.client()
+	c.send("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n")
+	begun := make(chan struct{})
+	var sending sync.WaitGroup
+	lines := 0
+	sending.Go(func() { // it must not pause before the answer begins
+		for {
+			select {
+			case <-begun:
+				return
+			default:
+				c.send("3\r\nxyz\r\n")
+				lines++
+			}
+		}
+	})
+	c.head()
+	close(begun)
+	sending.Wait()
+	body := httputil.NewChunkedReader(c.r)
+	line := make([]byte, 3)
+	for range lines {
+		if _, err := io.ReadFull(body, line); err != nil || string(line) != "XYZ" {
+			t.Fatalf("%q, %v", line, err)
+		}
+	}
+	for n := range 20 { // from here on, each waits for the other
+		c.send(fmt.Sprintf("3\r\na%02d\r\n", n))
+		if _, err := io.ReadFull(body, line); err != nil || string(line) != fmt.Sprintf("A%02d", n) {
+			t.Fatalf("line %d: %q, %v", n, line, err)
+		}
+	}
+}
+
+func TestAnEarlyRefusalReachesAClientThatIsStillSending(t *testing.T) {
+	for _, test := range []struct{ name, answer, want string }{
+		{"short", "HTTP/1.1 413 Too Large\r\nContent-Length: 5\r\n\r\nlarge", "large"},
+		{"in chunks", "HTTP/1.1 413 Too Large\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nlarge\r\n0\r\n\r\n", "large"},
+		{"long", "HTTP/1.1 413 Too Large\r\nContent-Length: 100000\r\n\r\n" + strings.Repeat("x", 100000), strings.Repeat("x", 100000)},
+		{"and closing", "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 5\r\n\r\nlarge", "large"},
+	} {
+		for _, framing := range []string{"chunked", "length"} {
+			t.Run(test.name+", "+framing, func(t *testing.T) {
+				u := startUpstream(t, func(u *upstream, p *peer) {
+					p.head()
+					_, _ = io.CopyN(io.Discard, p.r, 64<<10)
+					p.send(test.answer)
+				})
+				p := startProxy(t, forward.Config{Upstreams: []string{u.url()}})
+				for range 20 {
+					c := p.client()
+					var sending sync.WaitGroup
+					sending.Go(func() { upload(c, framing, 10<<20) })
+					got := c.answer()
+					if got.body != test.want || got.cut || got.value("Connection") != "close" {
+						t.Fatalf("answered %q with %d bytes: %v", got.head, len(got.body), p.lastError())
+					}
+					c.Close()
+					sending.Wait()
+				}
+			})
+		}
+	}
+}
+
+func TestAnEarlyAnswerDoesNotEndAnUploadThatTheUpstreamStillWants(t *testing.T) {
+	const size = 10 << 20
+	whole := make(chan int64, 1)
+	u := startUpstream(t, func(u *upstream, p *peer) {
+		p.head()
+		p.send("HTTP/1.1 202 Accepted\r\nContent-Length: 4\r\n\r\ngood")
+		n, _ := io.Copy(io.Discard, io.LimitReader(p.r, size))
+		whole <- n
+		u.next(p)
+		p.send(okAnswer)
+	})
+	p := startProxy(t, forward.Config{Upstreams: []string{u.url()}})
+	c := p.client()
+	var sending sync.WaitGroup
+	sending.Go(func() { upload(c, "length", size) })
+	if got := c.answer(); got.status() != 202 || got.body != "good" {
+		t.Errorf("answered %q", got.head)
+	}
+	sending.Wait()
+	if n := <-whole; n != size {
+		t.Errorf("the upstream got %d bytes", n)
+	}
+	c.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+	if got := c.answer(); got.body != "ok" {
+		t.Errorf("the next answer is %q", got.head)
+	}
+	if n, _ := u.counts(); n != 1 {
+		t.Errorf("%d connections", n)
+	}
+}
+
+func TestAnUploadThatStallsIsCut(t *testing.T) {
+	for _, sent := range []string{
+		"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab",
+		"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\n\r\n" + strings.Repeat("x", 20000),
+		"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 30000\r\n\r\n" + strings.Repeat("x", 20000),
+	} {
+		u := startUpstream(t, func(u *upstream, p *peer) { u.next(p) })
+		p := startProxy(t, forward.Config{Upstreams: []string{u.url()}, IdleTimeout: 50 * time.Millisecond})
+		c := p.client()
+		c.send(sent)
+		if got := c.answer(); got.status() != 408 || !errors.Is(p.lastError(), forward.ErrClientTimeout) {
+			t.Errorf("answered %q: %v", got.head, p.lastError())
+		}
+	}
+}
+
+func TestAnUpstreamThatTakesNoMoreIsGivenUp(t *testing.T) {
+	release := make(chan struct{})
+	u := startUpstream(t, func(*upstream, *peer) { <-release })
+	p := startProxy(t, forward.Config{Upstreams: []string{u.url()}, IdleTimeout: 50 * time.Millisecond,
+		ResponseTimeout: 100 * time.Millisecond})
+	c := p.client()
+	var sending sync.WaitGroup
+	sending.Go(func() { upload(c, "length", 100<<20) })
+	if got := c.answer(); got.status() != 504 {
+		t.Errorf("answered %q: %v", got.head, p.lastError())
+	}
+	close(release)
+	c.Close()
+	sending.Wait()
+}
+
+func TestAnAnswerThatStallsIsCut(t *testing.T) {
+	release := make(chan struct{})
+	u := startUpstream(t, func(u *upstream, p *peer) {
+		u.next(p)
+		p.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n")
+		<-release
+	})
+	p := startProxy(t, forward.Config{Upstreams: []string{u.url()}, IdleTimeout: 50 * time.Millisecond})
+	if got := p.get("/"); got.body != "ok" || !got.cut {
+		t.Errorf("answered %q %q, cut %t", got.head, got.body, got.cut)
+	}
+	close(release)
+}
+
+func TestAClientThatReadsTooSlowlyIsCut(t *testing.T) {
+	ended := make(chan struct{})
+	u := startUpstream(t, func(u *upstream, p *peer) {
+		u.next(p)
+		p.send("HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n")
+		_, _ = io.CopyN(p.Conn, noise(2), 1_000_000_000)
+		close(ended)
+	})
+	p := startProxy(t, forward.Config{Upstreams: []string{u.url()}, IdleTimeout: 100 * time.Millisecond})
+	c := p.client()
+	c.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+	<-ended
+}
+
+// watched is what a caller that may cut long exchanges does.
+type watched struct {
+	began, ended atomic.Int32
+	cut          chan func()
+}
+
+func (w *watched) exchange(_ *fasthttp.RequestCtx, e *forward.Exchange) {
+	e.Watch = func(cut func()) func() {
+		w.began.Add(1)
+		w.cut <- cut
+		return func() { w.ended.Add(1) }
+	}
+}
+
+func TestALongExchangeCanBeCut(t *testing.T) {
+	for _, test := range []struct{ name, request string }{
+		{"answer", "GET / HTTP/1.1\r\nHost: h\r\n\r\n"},
+		{"answer by hand", "GET / HTTP/1.0\r\nHost: h\r\n\r\n"},
+		{"upload", "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			ended := make(chan struct{})
+			u := startUpstream(t, func(u *upstream, p *peer) {
+				defer close(ended)
+				if strings.HasPrefix(p.head(), "GET") {
+					p.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n")
+				}
+				_, _ = io.Copy(io.Discard, p.r)
+			})
+			w := &watched{cut: make(chan func(), 1)}
+			p := startProxyWith(t, options{config: forward.Config{Upstreams: []string{u.url()}}, exchange: w.exchange})
+			c := p.client()
+			c.send(test.request)
+			cut := <-w.cut
+			if strings.HasPrefix(test.request, "GET") {
+				c.head()
+			}
+			cut()
+			<-ended
+			if got, err := io.ReadAll(c.r); err == nil && strings.HasSuffix(string(got), "0\r\n\r\n") {
+				t.Errorf("the client got %q", got)
+			}
+			eventually(t, "it has ended", func() bool { return w.ended.Load() == 1 })
+			cut() // too late is no harm
+			if w.began.Load() != 1 {
+				t.Errorf("watched %d times", w.began.Load())
+			}
+		})
+	}
+}
+
+func TestAShortExchangeIsNotWatched(t *testing.T) {
+	u := startUpstream(t, always(okAnswer))
+	w := &watched{cut: make(chan func(), 1)}
+	p := startProxyWith(t, options{config: forward.Config{Upstreams: []string{u.url()}}, exchange: w.exchange})
+	p.ask(post("/", "x"))
+	if n := w.began.Load(); n != 0 {
+		t.Errorf("watched %d times", n)
+	}
+}
+
+func TestCloseBreaksOffWhatIsStreamed(t *testing.T) {
+	u := startUpstream(t, func(u *upstream, p *peer) {
+		u.next(p)
+		p.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n")
+		_, _ = io.Copy(io.Discard, p.r)
+	})
+	p := startProxy(t, forward.Config{Upstreams: []string{u.url()}})
+	c := p.client()
+	c.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+	c.head()
+	p.forwarder.Close()
+	if got, _ := io.ReadAll(c.r); string(got) != "2\r\nok\r\n" && string(got) != "" {
+		t.Errorf("the client got %q", got)
+	}
+	if got := p.get("/"); got.status() != 502 {
+		t.Errorf("afterwards answered %q", got.head)
+	}
+}
