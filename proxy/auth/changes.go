@@ -17,7 +17,7 @@ func (r *Resolver) Heard(c Change) {
 			r.flights.recheck(prefix, r.copyOf([]byte(prefix), r.gens.note([]byte(prefix))) != nil)
 		}
 	case c.Verb == Demote:
-		r.gens.demoteAll()
+		r.doubt()
 	case c.All:
 		r.gens.removeAll()
 	default:

@@ -20,6 +20,7 @@ type gate struct {
 
 	mu       sync.Mutex
 	failures int       // in a row
+	answered time.Time // when it last did
 	pause    time.Time // until then nobody asks; then one does
 }
 
@@ -100,12 +101,29 @@ func (g *gate) healthy() bool {
 	return g.failures < failuresToPause
 }
 
+// A tenth of a second: while look-ups go on, each vouches for the next.
+const vouches = 100 * time.Millisecond
+
+// answers says whether the source may be expected to answer the next look-up, too.
+func (g *gate) answers() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.failures == 0 && time.Since(g.answered) < vouches
+}
+
+// fails says whether the last look-up failed.
+func (g *gate) fails() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.failures > 0
+}
+
 // told counts failures in a row.
 func (g *gate) told(err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if err == nil {
-		g.failures = 0
+		g.failures, g.answered = 0, time.Now()
 		return
 	}
 	if g.failures++; g.failures == failuresToPause {

@@ -10,6 +10,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"keygate/proxy/apikey"
@@ -66,6 +67,8 @@ type Resolver struct {
 	flights *flights
 	evicts  *evictions
 	leases  *leaseWaits
+
+	doubtedAt atomic.Int64 // on the steady clock; 0: never
 }
 
 // New returns a Resolver.

@@ -36,9 +36,9 @@ func (r *Resolver) ask(ctx context.Context, key flightKey) answer {
 		q.note.looks = r.gens.note(q.prefix).looks
 		r.read(ctx, q)
 	}
-	if key.purpose == asked && q.held() && q.seen.Now < q.seen.Record.FreshUntil {
+	if key.purpose == asked && q.held() && q.seen.Now < q.seen.Record.FreshUntil && !r.toVerify(q) {
 		r.Metrics.looked(TierShared, hit)
-		return q.answer(r.keep(q, &q.seen.Record, flagShared))
+		return q.answer(r.keepSeen(q))
 	}
 	if q.shared {
 		r.Metrics.looked(TierShared, miss)
@@ -58,8 +58,7 @@ func (q *quest) evicted() bool {
 	if q.copied == nil || !q.shared || !q.copied.is(flagShared) || q.seen.State != Absent && q.seen.State != Leased {
 		return false
 	}
-	heard := q.copied.note()
-	return heard.looks != q.note.looks && heard.demotes == q.note.demotes
+	return q.copied.note().looks != q.note.looks && !q.inDoubt()
 }
 
 func (q *quest) answer(e entry) answer {
@@ -96,7 +95,8 @@ func (r *Resolver) askSource(ctx context.Context, q *quest, why purpose) answer 
 		return r.lastKnown(q)
 	}
 	defer leave()
-	if q.shared && q.seen.State == Absent && !r.lease(ctx, q) {
+	unleased := q.shared && q.seen.State == Absent && r.doubtful(q)
+	if q.shared && q.seen.State == Absent && !unleased && !r.lease(ctx, q) {
 		return answer{again: true}
 	}
 	filledAt := q.seen.Now
@@ -110,7 +110,7 @@ func (r *Resolver) askSource(ctx context.Context, q *quest, why purpose) answer 
 	case err != nil:
 		r.Metrics.looked(TierSource, failure)
 		r.Logger.Debug("asking the source", "prefix", string(q.prefix), "error", err)
-		r.release(ctx, q)
+		r.unlease(ctx, q)
 		return r.lastKnown(q)
 	case len(keys) == 0:
 		r.Metrics.looked(TierSource, negative)
@@ -122,14 +122,24 @@ func (r *Resolver) askSource(ctx context.Context, q *quest, why purpose) answer 
 		return q.failed(NoSuchKey)
 	case len(keys) > maxKeys:
 		r.Logger.Error("asking the source", "prefix", string(q.prefix), "error", errTooManyKeys)
-		r.release(ctx, q)
+		r.unlease(ctx, q)
 		return q.failed(Unavailable)
 	}
 	r.Metrics.looked(TierSource, hit)
+	if unleased {
+		return answer{again: true}
+	}
 	readAt := r.clock.shared(time.Now())
 	return r.store(ctx, q, &Record{
 		Fill: rand.Text(), FilledAt: filledAt, ReadAt: readAt, FreshUntil: readAt + r.SharedTTL.Milliseconds(), Keys: keys,
 	})
+}
+
+// doubtful says that the source may not answer, so that it is asked before a lease is taken and, if it answers, again after.
+// Proxies hear of a lease, and cannot tell it from a DEL where nothing stands any more: in an outage, leases that come to
+// nothing would cost everybody the last known answer.
+func (r *Resolver) doubtful(q *quest) bool {
+	return r.gate.fails() || q.copied != nil && !r.gate.answers()
 }
 
 // lease takes the lease on an absent key. False: somebody filled it meanwhile, so the shared cache is asked again.
@@ -152,6 +162,13 @@ func (r *Resolver) release(ctx context.Context, q *quest) bool {
 	}
 	released, err := r.Cache.Release(ctx, string(q.prefix), q.seen.Token)
 	return released || err != nil // a lease that could not be released ends by itself after two seconds
+}
+
+// unlease gives up a lease of ours. A record that stands there is the last known answer, of all proxies: it stays.
+func (r *Resolver) unlease(ctx context.Context, q *quest) {
+	if q.seen.State == Absent {
+		r.release(ctx, q)
+	}
 }
 
 // replaceable says that what stands in the shared cache may be replaced by us: not another's lease, not a foreign value.
@@ -177,7 +194,19 @@ func (r *Resolver) store(ctx context.Context, q *quest, rec *Record) answer {
 
 // keep stores a record in memory and returns the entry.
 func (r *Resolver) keep(q *quest, rec *Record, flags byte) entry {
-	e := newEntry(rec, q.note, r.lifetime(r.clock.toSteady(rec.ReadAt), flags), flags)
+	return r.keepFor(q, rec, r.lifetime(r.clock.toSteady(rec.ReadAt), flags), flags)
+}
+
+// keepSeen keeps the fresh record that stands in the shared cache.
+func (r *Resolver) keepSeen(q *quest) entry {
+	if until, suspect := r.suspect(&q.seen.Record); suspect {
+		return r.keepFor(q, &q.seen.Record, r.provisional(q, until), flagShared)
+	}
+	return r.keep(q, &q.seen.Record, flagShared)
+}
+
+func (r *Resolver) keepFor(q *quest, rec *Record, life lifetime, flags byte) entry {
+	e := newEntry(rec, q.note, life, flags)
 	r.Memory.Set(q.prefix, e)
 	return e
 }
@@ -205,13 +234,30 @@ func (r *Resolver) lastKnown(q *quest) answer {
 	switch {
 	case q.held() && inTime(r.clock.toSteady(q.seen.Record.ReadAt)):
 		return q.answer(r.keep(q, &q.seen.Record, flagShared|flagLastKnown))
-	case q.copied != nil && inTime(q.copied.readAt()) && q.copied.note().looks == q.note.looks:
+	case q.copied != nil && inTime(q.copied.readAt()) && (q.copied.is(flagAdrift) || q.copied.note().looks == q.note.looks):
 		flags := q.copied[1] | flagLastKnown
+		if q.inDoubt() {
+			flags |= flagDoubted
+		}
+		if q.lost() {
+			flags = flags&^flagShared | flagAdrift
+		}
 		q.copied.restamp(q.note, r.lifetime(q.copied.readAt(), flags), flags)
 		r.Memory.Set(q.prefix, q.copied)
 		return q.answer(q.copied)
 	}
 	return q.failed(Unavailable)
+}
+
+// lost says that the shared cache was found without the record after a doubt: flushed, or restarted. Whatever is heard of the
+// key from then on is about leases, or about a record that would be found.
+func (q *quest) lost() bool {
+	return q.shared && (q.seen.State == Absent || q.seen.State == Leased) && q.inDoubt()
+}
+
+// inDoubt says that the shared cache has not been seen to hold the copy's record since a doubt.
+func (q *quest) inDoubt() bool {
+	return q.copied.is(flagDoubted) || q.copied.note().demotes != q.note.demotes
 }
 
 // overtaken says whether a remove came since the quest behind a began.
