@@ -2,6 +2,20 @@ package header
 
 import "bytes"
 
+// CheckLine refuses request lines whose version promises other rules than ours, and targets that readers cut short or
+// decode in different ways.
+func CheckLine(target, version []byte) error {
+	if string(version) != "HTTP/1.1" && string(version) != "HTTP/1.0" {
+		return ErrVersion
+	}
+	for _, c := range target {
+		if c <= ' ' || c >= 0x7f || c == '#' {
+			return ErrTarget
+		}
+	}
+	return nil
+}
+
 // CheckFraming refuses sections that two readers could frame differently, or send to different hosts.
 func (l Lines) CheckFraming(http11 bool) error {
 	host, err := l.One(Host)

@@ -13,8 +13,10 @@ type Error string
 
 func (e Error) Error() string { return string(e) }
 
-// The errors of Parse.
+// The errors of this package.
 const (
+	ErrVersion  Error = "the version must be HTTP/1.1 or HTTP/1.0"
+	ErrTarget   Error = "the target must be made of visible ASCII characters, and have no fragment"
 	ErrLineEnd  Error = "a header line must end in CR LF"
 	ErrFold     Error = "a header line must not be continued on the next line"
 	ErrName     Error = "a header name must be a token, directly followed by a colon"

@@ -37,6 +37,23 @@ func TestParseRefusesWhatReadersCouldDisagreeAbout(t *testing.T) {
 	f(strings.Repeat("A: b\r\n", header.MaxLines+1)+"\r\n", header.ErrTooMany)
 }
 
+func TestCheckLine(t *testing.T) {
+	f := func(target, version string, want error) {
+		t.Helper()
+		if err := header.CheckLine([]byte(target), []byte(version)); err != want {
+			t.Errorf("%q %q: got %v, want %v", target, version, err, want)
+		}
+	}
+	f("/a?b", "HTTP/1.1", nil)
+	f("/%zz//..\\\"<>^`{|}", "HTTP/1.0", nil)
+	f("/a#b", "HTTP/1.1", header.ErrTarget)
+	f("/caf\xc3\xa9", "HTTP/1.1", header.ErrTarget)
+	f("/\x7f", "HTTP/1.1", header.ErrTarget)
+	for _, version := range []string{"HTTP/0.9", "HTTP/1.2", "HTTP/2.0", "HTTP/9.9", "http/1.1", ""} {
+		f("/", version, header.ErrVersion)
+	}
+}
+
 func TestCheckFraming(t *testing.T) {
 	f := func(section string, http11 bool, want error) {
 		t.Helper()

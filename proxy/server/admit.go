@@ -16,7 +16,10 @@ import (
 func (s *Server) admit(x *exchange) (problem.Problem, bool) {
 	head := &x.ctx.Request.Header
 	var err error
-	if x.lines, err = header.Parse(x.lines[:0], rawHeaders(head)); err == nil {
+	if err = header.CheckLine(x.target, head.Protocol()); err == nil {
+		x.lines, err = header.Parse(x.lines[:0], rawHeaders(head))
+	}
+	if err == nil {
 		err = x.lines.CheckFraming(head.IsHTTP11())
 	}
 	if err != nil {
