@@ -2,6 +2,7 @@ package pgsink
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"slices"
@@ -59,7 +60,8 @@ func (s *Sink) prepare(ctx context.Context) error {
 		return nil
 	}
 	for number, sql := range statements {
-		name := fmt.Sprintf("keygate_writer_%d", number)
+		// Named by its text: where sessions are shared, another version of this program must not be met by name.
+		name := fmt.Sprintf("keygate_%x", sha256.Sum256([]byte(sql)))[:32]
 		statement, err := s.conn.Prepare(ctx, name, sql, nil)
 		if err != nil {
 			return fmt.Errorf("preparing the statements: %w", classify(err))
@@ -67,6 +69,16 @@ func (s *Sink) prepare(ctx context.Context) error {
 		s.prepared[number] = statement
 	}
 	return nil
+}
+
+// stopPreparing recognises a pooler that gives a transaction any session, without regard to what is prepared there: the
+// statement is unknown to it, or exists already.
+func (s *Sink) stopPreparing(err error) {
+	failure, ok := errors.AsType[*pgconn.PgError](err)
+	if ok && s.prepares && (failure.Code == "26000" || failure.Code == "42P05") {
+		s.log.Warn("the pooler does not follow prepared statements: going on without", "error", err)
+		s.prepares = false
+	}
 }
 
 // checkDurability warns about settings under which a commit may be lost after it was confirmed.

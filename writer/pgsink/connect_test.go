@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"keygate/tests/servers"
+	"keygate/writer/commit"
 	"keygate/writer/pgsink"
 	"keygate/writer/sinktest"
 )
@@ -52,5 +53,24 @@ func TestAPoolerThatTakesNoStatementTimeoutIsUsedWithoutIt(t *testing.T) {
 	f.insert(1)
 	if !strings.Contains(log.String(), "ALTER ROLE") {
 		t.Errorf("the log does not say what to do: %s", &log)
+	}
+}
+
+func TestASessionThatForgetsStatementsIsUsedWithoutThem(t *testing.T) {
+	f := newFixture(t, servers.Postgres(t).Database(t))
+	var log bytes.Buffer
+	f.sink = newSink(t, pgsink.Config{URL: f.url, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	f.insert(1)
+	if err := f.sink.ForgetStatements(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	f.insertFails(commit.Unavailable)
+	f.insert(1)
+	if err := f.sink.ForgetStatements(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	f.insert(1)
+	if got := strings.Count(log.String(), "going on without"); got != 1 {
+		t.Errorf("said %d times: %s", got, &log)
 	}
 }
