@@ -17,7 +17,8 @@ import (
 //
 //   - no object has a member twice, names being compared without escapes;
 //   - no string or member name has the escape \u0000 or half a surrogate pair;
-//   - no number has more than MaxDigits digits when written out;
+//   - no number has more than MaxDigits digits when written out, and those of the payload that have an exponent have
+//     at most 64 KiB and eight times the payload's size together;
 //   - arrays and objects nest at most MaxDepth deep, the event itself not counted;
 //   - type and dedup_id have 1 to MaxName bytes; a dedup_id of null is none.
 //
