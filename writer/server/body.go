@@ -24,34 +24,34 @@ func (b body) release() {
 	}
 }
 
-// readBody reads at most the configured size. What it refuses closes the connection, because the rest stays unread.
-func (s *Server) readBody(ctx *fasthttp.RequestCtx) (body, *problem.Problem) {
-	if ctx.Request.Header.ContentLength() > s.MaxBody {
+// readBody reads at most limit bytes. What it refuses closes the connection, because the rest stays unread.
+func readBody(ctx *fasthttp.RequestCtx, limit int) (body, *problem.Problem) {
+	if ctx.Request.Header.ContentLength() > limit {
 		ctx.SetConnectionClose()
-		return body{}, s.tooLarge()
+		return body{}, tooLarge(limit)
 	}
 	stream := ctx.RequestBodyStream()
 	if stream == nil {
 		return body{bytes: ctx.Request.Body()}, nil
 	}
 	buffer := bytebufferpool.Get()
-	n, err := buffer.ReadFrom(io.LimitReader(stream, int64(s.MaxBody)+1))
+	n, err := buffer.ReadFrom(io.LimitReader(stream, int64(limit)+1))
 	switch {
 	case err != nil:
 		bytebufferpool.Put(buffer)
 		ctx.SetConnectionClose()
 		return body{}, bodyProblem(err)
-	case n > int64(s.MaxBody):
+	case n > int64(limit):
 		bytebufferpool.Put(buffer)
 		ctx.SetConnectionClose()
-		return body{}, s.tooLarge()
+		return body{}, tooLarge(limit)
 	}
 	return body{buffer.B, buffer}, nil
 }
 
-func (s *Server) tooLarge() *problem.Problem {
+func tooLarge(limit int) *problem.Problem {
 	return &problem.Problem{
-		Code: problem.BodyTooLarge, Detail: fmt.Sprintf("The body may have at most %d bytes.", s.MaxBody),
+		Code: problem.BodyTooLarge, Detail: fmt.Sprintf("The body may have at most %d bytes.", limit),
 	}
 }
 

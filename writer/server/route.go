@@ -35,6 +35,14 @@ func find(ctx *fasthttp.RequestCtx) (route, *problem.Problem) {
 	return r, nil
 }
 
+// limit is the largest body in bytes.
+func (r route) limit(configured int) int {
+	if r.batch {
+		return min(configured, event.MaxBatchBody)
+	}
+	return configured
+}
+
 // format says how the body is to be read. No content type means JSON.
 func (r route) format(contentType []byte) (event.Format, *problem.Problem) {
 	media, _, _ := bytes.Cut(contentType, []byte(";"))

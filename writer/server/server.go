@@ -81,7 +81,7 @@ func (s *Server) answer(ctx *fasthttp.RequestCtx, arrived time.Time) *problem.Pr
 	if p != nil {
 		return p
 	}
-	body, p := s.readBody(ctx)
+	body, p := readBody(ctx, route.limit(s.MaxBody))
 	if p != nil {
 		return p
 	}
