@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -222,4 +223,26 @@ func (f *fleet) interleave(t *testing.T, m mutation, way wayIn, s start, place s
 		}
 	}
 	return true
+}
+
+// The message by which the lease itself is heard of is not its end: whoever took that for it would ask the source, too.
+func TestALeaseIsWaitedForThoughItIsHeardOf(t *testing.T) {
+	f := newFleet(t, false, nil)
+	k := f.truth.create(t)
+	holding, coming := f.a.hooks.arm("after lease"), f.b.hooks.arm("before get")
+	first, second := f.a.resolve(t, k), f.b.resolve(t, k)
+	<-holding.reached
+	<-coming.reached
+	settle(t, f.operator, f.a, f.b)
+	alone := f.b.hooks.arm("before lookup")
+	began := time.Now()
+	close(coming.resume)
+	<-alone.reached
+	if waited := time.Since(began); waited < 40*time.Millisecond {
+		t.Errorf("the holder of the lease was given %v", waited)
+	}
+	close(alone.resume)
+	expect(t, "who found the lease", <-second.decided, auth.Allowed)
+	close(holding.resume)
+	expect(t, "who holds the lease", <-first.decided, auth.Allowed)
 }

@@ -5,10 +5,10 @@ import (
 	"time"
 )
 
-// A doubt (a subscription that was lost, a gap in the change log) says that evictions may have been missed, so that the shared
-// cache may hold what is not true any more: a DEL that a fail-over lost, a change that nobody read. Records filled before it
-// are suspect. One answers for at most CacheTTL from the doubt on, and is verified with the source meanwhile; where the source
-// cannot be asked, it is the last known answer.
+// A doubt (a subscription that was lost, a gap in the change log) says that evictions may have been missed, so that the
+// shared cache may hold what is not true any more: a DEL that a fail-over lost, a change that nobody read. Records filled
+// before it are suspect. One answers for at most CacheTTL from the doubt on, and is verified with the source meanwhile;
+// where the source cannot be asked, it is the last known answer.
 
 // doubt notes that everything is in doubt from now on.
 func (r *Resolver) doubt() {

@@ -320,6 +320,7 @@ type hookedSource struct {
 	queries atomic.Int64
 	down    atomic.Bool // fails at once
 	hung    atomic.Bool // answers nothing
+	delay   atomic.Int64
 }
 
 var errDown = errors.New("the source is down")
@@ -328,6 +329,13 @@ func (s *hookedSource) Lookup(ctx context.Context, prefix string) ([]auth.Key, e
 	s.queries.Add(1)
 	s.hooks.at("before lookup")
 	defer s.hooks.at("after lookup")
+	if d := time.Duration(s.delay.Load()); d > 0 {
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(d):
+		}
+	}
 	switch {
 	case s.hung.Load():
 		<-ctx.Done()

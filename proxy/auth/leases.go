@@ -3,7 +3,6 @@ package auth
 import (
 	"context"
 	"sync"
-	"time"
 )
 
 // leaseWaits wakes flights that wait for the end of another proxy's lease.
@@ -50,13 +49,10 @@ func (l *leaseWaits) wake(prefix string) {
 	}
 }
 
-// until waits for a message about the prefix, at most d.
-func (w *leaseWaiter) until(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
+// until waits for a message about the prefix, until ctx ends.
+func (w *leaseWaiter) until(ctx context.Context) {
 	select {
 	case <-w.woken:
-	case <-timer.C:
 	case <-ctx.Done():
 	}
 }

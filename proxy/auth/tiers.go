@@ -10,6 +10,7 @@ import (
 // quest is one walk through the tiers for a prefix.
 type quest struct {
 	prefix []byte
+	why    purpose
 	note   note    // removes noted before the first read; looks before the read or write of the shared cache that counts
 	copied entry   // the copy in memory, perhaps the last known answer; nil if none
 	shared bool    // the shared cache may be read and written for this prefix
@@ -18,7 +19,7 @@ type quest struct {
 
 // ask walks through the tiers once: the shared cache, and unless a fresh record stands there, the source.
 func (r *Resolver) ask(ctx context.Context, key flightKey) answer {
-	q := &quest{prefix: []byte(key.prefix)}
+	q := &quest{prefix: []byte(key.prefix), why: key.purpose}
 	q.note = r.gens.note(q.prefix)
 	// After the note: a change that comes in between must not find the shared cache readable and the note taken late.
 	q.shared = r.Cache != nil && !r.evicts.pending(key.prefix)
@@ -31,24 +32,31 @@ func (r *Resolver) ask(ctx context.Context, key flightKey) answer {
 		r.gens.remove(q.prefix)
 		q.note, q.copied = r.gens.note(q.prefix), nil
 	}
-	if q.shared && q.seen.State == Leased {
-		wait.until(ctx, leaseWait)
-		q.note.looks = r.gens.note(q.prefix).looks
-		r.read(ctx, q)
-	}
-	if key.purpose == asked && q.held() && q.seen.Now < q.seen.Record.FreshUntil && !r.toVerify(q) {
+	r.awaitLease(ctx, q, wait)
+	if q.why == asked && q.held() && q.seen.Now < q.seen.Record.FreshUntil && !r.toVerify(q) {
 		r.Metrics.looked(TierShared, hit)
 		return q.answer(r.keepSeen(q))
 	}
 	if q.shared {
 		r.Metrics.looked(TierShared, miss)
 	}
-	return r.askSource(ctx, q, key.purpose)
+	return r.askSource(ctx, q)
 }
 
 // Who finds another's lease waits for its end this long: a look-up of the source takes a few milliseconds, and a holder
 // that died must cost no more than an unshared look-up.
 const leaseWait = 50 * time.Millisecond
+
+// awaitLease waits for the end of another's lease. The lease itself is heard of, too, and that is not its end.
+func (r *Resolver) awaitLease(ctx context.Context, q *quest, wait *leaseWaiter) {
+	patience, cancel := context.WithTimeout(ctx, leaseWait)
+	defer cancel()
+	for q.shared && q.seen.State == Leased && patience.Err() == nil {
+		wait.until(patience)
+		q.note.looks = r.gens.note(q.prefix).looks
+		r.read(ctx, q)
+	}
+}
 
 func (q *quest) held() bool { return q.shared && q.seen.State == Held }
 
@@ -87,9 +95,9 @@ func (r *Resolver) saw(q *quest, reading Reading) {
 }
 
 // askSource reads the truth within the source's budget and stores what it says.
-func (r *Resolver) askSource(ctx context.Context, q *quest, why purpose) answer {
-	known := why == asked && (q.copied != nil || q.held())
-	leave, err := r.gate.enter(ctx, known)
+func (r *Resolver) askSource(ctx context.Context, q *quest) answer {
+	known := q.why == asked && (q.copied != nil || q.held())
+	leave, err := r.enter(ctx, known)
 	if err != nil {
 		r.Metrics.looked(TierSource, refused)
 		return r.lastKnown(q)
@@ -133,6 +141,19 @@ func (r *Resolver) askSource(ctx context.Context, q *quest, why purpose) answer 
 	return r.store(ctx, q, &Record{
 		Fill: rand.Text(), FilledAt: filledAt, ReadAt: readAt, FreshUntil: readAt + r.SharedTTL.Milliseconds(), Keys: keys,
 	})
+}
+
+// A fifth of the flight's budget is kept for the look-up itself. Who got in at the last moment would run out of time in it,
+// and a source that is merely busy would be taken for broken.
+const lookupShare = flightBudget / 5
+
+func (r *Resolver) enter(ctx context.Context, known bool) (leave func(), err error) {
+	if deadline, ok := ctx.Deadline(); ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-lookupShare))
+		defer cancel()
+	}
+	return r.gate.enter(ctx, known)
 }
 
 // doubtful says that the source may not answer, so that it is asked before a lease is taken and, if it answers, again after.
@@ -232,6 +253,7 @@ func (r *Resolver) lastKnown(q *quest) answer {
 	now := r.clock.steady(time.Now())
 	inTime := func(readAt int64) bool { return now < readAt+r.StaleIfError.Milliseconds() }
 	switch {
+	case q.why == doubted: // the copy that was doubted is no worse than before
 	case q.held() && inTime(r.clock.toSteady(q.seen.Record.ReadAt)):
 		return q.answer(r.keep(q, &q.seen.Record, flagShared|flagLastKnown))
 	case q.copied != nil && inTime(q.copied.readAt()) && (q.copied.is(flagAdrift) || q.copied.note().looks == q.note.looks):
@@ -249,8 +271,8 @@ func (r *Resolver) lastKnown(q *quest) answer {
 	return q.failed(Unavailable)
 }
 
-// lost says that the shared cache was found without the record after a doubt: flushed, or restarted. Whatever is heard of the
-// key from then on is about leases, or about a record that would be found.
+// lost says that the shared cache was found without the record after a doubt: flushed, or restarted. Whatever is heard
+// of the key from then on is about leases, or about a record that would be found.
 func (q *quest) lost() bool {
 	return q.shared && (q.seen.State == Absent || q.seen.State == Leased) && q.inDoubt()
 }

@@ -1,0 +1,210 @@
+package auth_test
+
+import (
+	"context"
+	"crypto/rand"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"keygate/proxy/apikey"
+	"keygate/proxy/auth"
+	"keygate/tests/servers"
+)
+
+// flood runs attackers until the test has seen enough, and returns how many keys they have presented.
+func flood(t *testing.T, attack func(ctx context.Context), during func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	var attackers sync.WaitGroup
+	for range 400 { // each waits for an answer, as a client would
+		attackers.Go(func() {
+			for ctx.Err() == nil {
+				attack(ctx)
+			}
+		})
+	}
+	during()
+	cancel()
+	attackers.Wait()
+}
+
+// Good keys are refreshed from the source all the while: no flood of keys that do not exist makes them wait for it, nor
+// makes the source look as if it were down.
+func TestAFloodOfUnknownKeysLeavesGoodOnesTheirShare(t *testing.T) {
+	t.Parallel()
+	const rate, lasts = 400, 2 * time.Second
+	truth := newTruth(t)
+	p := newProxy(t, settings{truth: truth, change: func(cfg *auth.Config) {
+		cfg.SourceRate, cfg.CacheTTL = rate, 200*time.Millisecond
+	}})
+	var good []testKey
+	for range 10 {
+		good = append(good, mint(t))
+	}
+	truth.insert(t, good...)
+	for _, k := range good {
+		expect(t, "before the flood", p.Resolve(t.Context(), k.text), auth.Allowed)
+	}
+	p.source.delay.Store(int64(20 * time.Millisecond)) // a database that is busy, too
+	before := p.source.queries.Load()
+	var presented, refused atomic.Int64
+	attack := func(ctx context.Context) {
+		presented.Add(1)
+		if d := p.Resolve(ctx, mint(t).text); d.Reason == auth.Unavailable {
+			refused.Add(1)
+		}
+	}
+	var worst time.Duration
+	asked, lastKnown := 0, 0
+	flood(t, attack, func() {
+		for began := time.Now(); time.Since(began) < lasts; {
+			for _, k := range good {
+				at := time.Now()
+				d := p.Resolve(t.Context(), k.text)
+				worst = max(worst, time.Since(at))
+				asked++
+				if d.LastKnown {
+					lastKnown++
+				}
+				if d.Reason != auth.Allowed {
+					t.Errorf("a good key: %v", d.Reason)
+					return
+				}
+			}
+			if !p.SourceHealthy() {
+				t.Error("the source is taken for broken")
+				return
+			}
+		}
+	})
+	queries := p.source.queries.Load() - before
+	most := int64(rate/2)*int64(lasts/time.Second+1) + int64(len(good))*int64(lasts/(100*time.Millisecond))
+	if queries > most {
+		t.Errorf("%d queries, at most %d", queries, most)
+	}
+	if lastKnown > 0 {
+		t.Errorf("%d of %d good answers were last known ones, from a source that works", lastKnown, asked)
+	}
+	t.Logf("%d unknown keys (%d over budget), %d queries; %d good answers, the slowest %v",
+		presented.Load(), refused.Load(), queries, asked, worst)
+	for _, k := range good {
+		expect(t, "after the flood", p.settled(t, k), auth.Allowed)
+	}
+}
+
+func TestWrongSecretsForARealPrefixNeitherPoisonNorLockOut(t *testing.T) {
+	t.Parallel()
+	truth := newTruth(t)
+	p := newProxy(t, settings{truth: truth, redis: servers.StartRedis(t), id: "a", change: func(cfg *auth.Config) {
+		cfg.Format = apikey.Format{ForeignPrefix: 21}
+		cfg.HashesMayChange = true
+		cfg.SourceRate = 20
+	}})
+	k := truth.create(t)
+	expect(t, "before", p.settled(t, k), auth.Allowed)
+	before := p.source.queries.Load()
+	attack := func(ctx context.Context) {
+		if d := p.Resolve(ctx, []byte(k.prefix+"_"+rand.Text()+rand.Text())); d.Reason != auth.WrongSecret && ctx.Err() == nil {
+			t.Errorf("a wrong secret: %v", d.Reason)
+		}
+	}
+	asked, began := 0, time.Now()
+	flood(t, attack, func() {
+		for ; time.Since(began) < 1500*time.Millisecond; asked++ {
+			if d := p.Resolve(t.Context(), k.text); d.Reason != auth.Allowed || d.LastKnown {
+				t.Errorf("the right secret: %v, last known: %v", d.Reason, d.LastKnown)
+				return
+			}
+		}
+	})
+	if queries := p.source.queries.Load() - before; queries > int64(time.Since(began)/time.Second)+2 {
+		t.Errorf("%d queries in %v", queries, time.Since(began))
+	}
+	t.Logf("%d right answers in between", asked)
+}
+
+// A flood of wrong secrets that spends the budget for doubts must not make a last known answer of a good copy.
+func TestADoubtOverBudgetLeavesTheCopyAsItWas(t *testing.T) {
+	t.Parallel()
+	truth := newTruth(t)
+	p := newProxy(t, settings{truth: truth, change: func(cfg *auth.Config) {
+		cfg.Format = apikey.Format{ForeignPrefix: 21}
+		cfg.HashesMayChange = true
+	}})
+	k := truth.create(t)
+	expect(t, "before", p.settled(t, k), auth.Allowed)
+	p.source.down.Store(true)
+	wrong := []byte(k.prefix + "_" + strings.Repeat("x", 38))
+	began := time.Now()
+	for time.Since(began) < 1200*time.Millisecond { // until the copy is old enough to be doubted
+		p.Resolve(t.Context(), wrong)
+	}
+	if p.source.queries.Load() < 2 {
+		t.Fatal("the source was not asked about a wrong secret")
+	}
+	if d := p.Resolve(t.Context(), k.text); d.Reason != auth.Allowed || d.LastKnown {
+		t.Errorf("the right secret: %v, last known: %v", d.Reason, d.LastKnown)
+	}
+}
+
+func TestTenThousandRequestsForOneColdKeyAreTwoQueriesAtMost(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, false, nil)
+	for round := range 3 {
+		k := f.truth.create(t)
+		before := f.a.source.queries.Load() + f.b.source.queries.Load()
+		var all sync.WaitGroup
+		start := make(chan struct{})
+		reasons := make([]auth.Reason, 10_000)
+		for i := range reasons {
+			p := []*proxy{f.a, f.b}[i%2]
+			all.Go(func() {
+				<-start
+				reasons[i] = p.settled(t, k).Reason
+			})
+		}
+		close(start)
+		all.Wait()
+		if i := slices.IndexFunc(reasons, func(r auth.Reason) bool { return r != auth.Allowed }); i >= 0 {
+			t.Errorf("request %d: %v", i, reasons[i])
+		}
+		queries := f.a.source.queries.Load() + f.b.source.queries.Load() - before
+		if queries > 2 {
+			t.Errorf("%d queries", queries)
+		}
+		t.Logf("round %d: %d queries", round, queries)
+	}
+}
+
+// What does not exist is remembered apart: no flood of it evicts what does.
+func TestAFloodEvictsNoGoodKey(t *testing.T) {
+	t.Parallel()
+	truth := newTruth(t)
+	p := newProxy(t, settings{truth: truth, change: func(cfg *auth.Config) { cfg.SourceRate = 1_000_000 }})
+	good := make([]testKey, 1000)
+	for i := range good {
+		good[i] = mint(t)
+	}
+	truth.insert(t, good...)
+	for _, k := range good {
+		p.settled(t, k)
+	}
+	before := p.source.queries.Load()
+	for range 20_000 {
+		p.Resolve(t.Context(), mint(t).text)
+	}
+	flooded := p.source.queries.Load()
+	for _, k := range good {
+		expect(t, "a good key", p.Resolve(t.Context(), k.text), auth.Allowed)
+	}
+	if asked := p.source.queries.Load() - flooded; asked != 0 || flooded == before {
+		t.Errorf("%d of 1000 good keys were forgotten; the flood made %d queries", asked, flooded-before)
+	}
+	if n := p.memory.Len(); n != len(good) {
+		t.Errorf("memory holds %d keys", n)
+	}
+}
