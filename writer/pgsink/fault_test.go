@@ -56,6 +56,15 @@ func testFrozen(f *fixture, server *servers.PostgresServer) {
 	defer cancel()
 	_, err := f.sink.Insert(ctx, batch)
 	f.failsAs(err, commit.Uncertain)
+	other := newSink(f, pgsink.Config{URL: f.url})
+	_, err = other.Insert(ctx, batch)
+	f.failsAs(err, commit.Unavailable)
+	begun := time.Now()
+	f.sink.Close()
+	if took := time.Since(begun); took > 5*time.Second {
+		f.Errorf("a frozen server kept the sink from closing for %v", took)
+	}
+	f.sink = other
 	server.Continue()
 	f.converges(batch)
 }

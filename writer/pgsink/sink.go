@@ -1,7 +1,7 @@
 // Package pgsink stores events in PostgreSQL: one statement a batch, on one connection of its own.
 //
 // The connection is made when it is first needed and again after it was lost. The URL may name several hosts; a standby
-// is refused.
+// is refused. The role needs SELECT and INSERT on events and event_deliveries, and nothing else.
 //
 // PgBouncer works in transaction mode. From version 1.21 on, and with max_prepared_statements above 0, it follows
 // prepared statements; behind another one the sink does without, from the first failure on or with
@@ -125,11 +125,21 @@ func (s *Sink) Find(ctx context.Context, batch []*event.Event) ([]*commit.Stored
 	return found, nil
 }
 
+// closeTimeout is for what pgx is still doing in the background about connections that broke. It gives up by itself after
+// 15 seconds; a server that does not answer should not keep a program from its exit for as long.
+const closeTimeout = time.Second
+
 // Close ends the connection. The sink is not to be used again.
 func (s *Sink) Close() {
 	s.drop()
+	expired := time.NewTimer(closeTimeout)
+	defer expired.Stop()
 	for _, closed := range s.closing {
-		<-closed
+		select {
+		case <-closed:
+		case <-expired.C:
+			return
+		}
 	}
 	s.closing = nil
 }
