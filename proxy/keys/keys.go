@@ -58,6 +58,9 @@ func (s *Store) Create(ctx context.Context, owner Owner, expires time.Time) (cre
 		}
 	}
 	err = s.inTransaction(ctx, func(tx *sql.Tx) error {
+		if err := s.alone(ctx, tx); err != nil {
+			return err
+		}
 		orgID, err := s.organization(ctx, tx, owner)
 		if err != nil {
 			return err
@@ -122,6 +125,21 @@ func (s *Store) inTransaction(ctx context.Context, do func(*sql.Tx) error) error
 	}
 	if err := tx.Commit(); err != nil {
 		return fmt.Errorf("committing: %w", err)
+	}
+	return nil
+}
+
+// The key of an advisory lock is any number that no other program uses: "keygate" in ASCII, which migrations take, and one.
+const createLock = 0x6b657967617465 + 1
+
+// alone makes whoever else creates a key wait until the transaction ends, so that two who find no organisation of a name
+// do not create one each. A transaction of SQLite is alone from its beginning.
+func (s *Store) alone(ctx context.Context, tx *sql.Tx) error {
+	if s.db.Dialect == database.SQLite {
+		return nil
+	}
+	if _, err := tx.ExecContext(ctx, "select pg_advisory_xact_lock($1)", createLock); err != nil {
+		return fmt.Errorf("waiting for others who create a key: %w", err)
 	}
 	return nil
 }

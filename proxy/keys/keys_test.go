@@ -2,11 +2,15 @@ package keys_test
 
 import (
 	"context"
+	"crypto/hmac"
 	"crypto/sha256"
 	"errors"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
+
+	"go.uber.org/goleak"
 
 	"keygate/migrations"
 	"keygate/proxy/apikey"
@@ -15,6 +19,8 @@ import (
 	"keygate/shared/database"
 	"keygate/tests/servers"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // onBoth runs a test on a migrated database of either kind.
 func onBoth(t *testing.T, test func(t *testing.T, db *database.DB, store *keys.Store)) {
@@ -98,6 +104,58 @@ func TestOrganizationsAreFoundByNameOrId(t *testing.T) {
 		var n int
 		if err := db.QueryRow("select count(*) from organizations").Scan(&n); err != nil || n != 3 {
 			t.Errorf("%d organizations, %v", n, err)
+		}
+	})
+}
+
+func TestManyWhoCreateAtOnceShareOneOrganization(t *testing.T) {
+	onBoth(t, func(t *testing.T, db *database.DB, store *keys.Store) {
+		var all sync.WaitGroup
+		for range 8 {
+			all.Go(func() {
+				if _, err := store.Create(t.Context(), keys.Owner{Name: "Acme"}, time.Time{}); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		all.Wait()
+		var orgs, made int
+		query := "select count(distinct org_id), count(*) from api_keys"
+		if err := db.QueryRow(query).Scan(&orgs, &made); err != nil || orgs != 1 || made != 8 {
+			t.Errorf("%d organizations hold %d keys, %v", orgs, made, err)
+		}
+	})
+}
+
+func TestAKeyRevokedByHandIsListedAsRevoked(t *testing.T) {
+	onBoth(t, func(t *testing.T, db *database.DB, store *keys.Store) {
+		created := must[keys.Created](t)(store.Create(t.Context(), keys.Owner{Name: "Acme"}, time.Time{}))
+		if _, err := db.Exec("update api_keys set revoked_at = current_timestamp"); err != nil {
+			t.Fatal(err)
+		}
+		if key := find(t, store, "", created.Prefix); key.Enabled || key.RevokedAt.IsZero() {
+			t.Errorf("got %+v", key)
+		}
+		if _, err := store.Rotate(t.Context(), created.Prefix, time.Hour); !errors.Is(err, keys.ErrRevoked) {
+			t.Errorf("rotating it: %v", err)
+		}
+	})
+}
+
+func TestAKeyIsStoredUnderThePepper(t *testing.T) {
+	onBoth(t, func(t *testing.T, db *database.DB, _ *keys.Store) {
+		store := keys.New(db, keys.Minting{Brand: "zap", Env: "live", Alg: auth.HMACSHA256, Pepper: []byte("salt and pepper")})
+		created := must[keys.Created](t)(store.Create(t.Context(), keys.Owner{Name: "Acme"}, time.Time{}))
+		mac := hmac.New(sha256.New, []byte("salt and pepper"))
+		mac.Write([]byte(created.Key))
+		var hash []byte
+		var alg string
+		query := "select key_hash, hash_alg from api_keys where prefix = $1"
+		if err := db.QueryRow(query, created.Prefix).Scan(&hash, &alg); err != nil {
+			t.Fatal(err)
+		}
+		if !hmac.Equal(hash, mac.Sum(nil)) || alg != "hmac-sha256" {
+			t.Errorf("stored by %s", alg)
 		}
 	})
 }

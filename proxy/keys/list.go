@@ -23,7 +23,7 @@ type Key struct {
 }
 
 const selectKeys = `
-select k.prefix, k.org_id, o.name, o.enabled, k.enabled, k.created_at, k.expires_at, k.revoked_at
+select k.prefix, k.org_id, o.name, o.enabled, k.enabled and k.revoked_at is null, k.created_at, k.expires_at, k.revoked_at
 from api_keys k join organizations o on o.id = k.org_id `
 
 // List returns the keys of one organisation, or of all with an empty id, the oldest first.
