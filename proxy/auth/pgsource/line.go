@@ -21,6 +21,8 @@ const (
 	channel = "keygate_changes"
 	// A read takes under a millisecond. One that takes two seconds is a link that is half-open.
 	readTimeout = 2 * time.Second
+	// What was logged while nobody listened may be a hundred thousand rows, from a server that has just come back.
+	resumeTimeout = 10 * time.Second
 	// A notification takes a millisecond.
 	proofTimeout = 2 * time.Second
 	// Closing says goodbye to the server, which may be gone.

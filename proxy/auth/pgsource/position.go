@@ -35,7 +35,8 @@ type news struct {
 	rewound  bool // the snapshot read last lies in the future: another database, or a restored one
 	all      bool
 	prefixes []string
-	lags     []float64 // seconds
+	seen     map[string]bool // what prefixes holds
+	lags     []float64       // seconds
 }
 
 // lookBack returns the seconds for which to read rows again at the beginning of a connection.
@@ -52,69 +53,81 @@ func (p position) lookBack(replay time.Duration) *float64 {
 const readText = `
 select s.snapshot::text, extract(epoch from clock_timestamp())::float8,
        coalesce(pg_snapshot_xmax(s.snapshot) < pg_snapshot_xmax($1::text::pg_snapshot), false),
-       c.id, coalesce(extract(epoch from clock_timestamp() - c.changed_at), 0)::float8,
-       c.prefix is null and c.org_id is null, %s
+       c.id, coalesce(extract(epoch from clock_timestamp() - c.changed_at), 0)::float8, c.prefix, c.org_id
 from (select pg_current_snapshot() as snapshot) s
 left join keygate_changes c on c.txid >= pg_snapshot_xmax($1::text::pg_snapshot)
     or c.txid = any (array(select pg_snapshot_xip($1::text::pg_snapshot)))
     or c.changed_at > now() - make_interval(secs => $2)
-%s
-limit %d`
+limit $3`
 
-// With keygate's own tables a row may be about an organisation, whose keys are those of now.
-var (
-	readOwn = fmt.Sprintf(readText, "coalesce(c.prefix, k.prefix)",
-		"left join api_keys k on k.org_id = c.org_id", maxRows+1)
-	readForeign = fmt.Sprintf(readText, "c.prefix", "", maxRows+1)
-)
+// row is one row of the log.
+type row struct {
+	id            *int64
+	lag           float64
+	prefix, orgID *string // neither: every prefix
+}
 
 func (f *Follower) read(ctx context.Context, l *line, lookBack *float64) (news, error) {
-	ctx, cancel := context.WithTimeout(ctx, readTimeout)
-	defer cancel()
-	query, snapshot := readOwn, &f.at.snapshot
-	if f.source.config.KeyQuery != "" {
-		query = readForeign
+	timeout := readTimeout
+	if lookBack != nil {
+		timeout = resumeTimeout
 	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	snapshot := &f.at.snapshot
 	if *snapshot == "" {
 		snapshot = nil
 	}
+	found := news{position: position{readAt: time.Now()}, seen: map[string]bool{}}
 	var (
-		found  = news{position: position{readAt: time.Now()}}
-		row    logged
-		lastID int64 // ids begin at 1
-		seen   = map[string]bool{}
+		r    row
+		orgs []string
 	)
-	rows, _ := l.Query(ctx, query, snapshot, lookBack) // its error is that of ForEachRow
-	tag, err := pgx.ForEachRow(rows, row.columns(&found), func() error {
-		if row.id == nil {
+	into := []any{&found.position.snapshot, &found.position.clock, &found.rewound, &r.id, &r.lag, &r.prefix, &r.orgID}
+	rows, _ := l.Query(ctx, readText, snapshot, lookBack, maxRows+1) // its error is that of ForEachRow
+	tag, err := pgx.ForEachRow(rows, into, func() error {
+		switch {
+		case r.id == nil:
 			return nil
+		case r.prefix != nil:
+			found.add(*r.prefix)
+		case r.orgID != nil:
+			orgs = append(orgs, *r.orgID)
+		default:
+			found.all = true
 		}
-		if lastID != *row.id {
-			lastID = *row.id
-			found.lags = append(found.lags, row.lag)
-		}
-		found.all = found.all || row.all
-		if row.prefix != nil && !seen[*row.prefix] {
-			seen[*row.prefix] = true
-			found.prefixes = append(found.prefixes, *row.prefix)
-		}
+		found.lags = append(found.lags, r.lag)
 		return nil
 	})
 	if err != nil {
 		return news{}, fmt.Errorf("reading the change log: %w", err)
 	}
 	found.all = found.all || tag.RowsAffected() > maxRows
-	return found, nil
+	if len(orgs) > 0 && !found.all && f.source.config.KeyQuery == "" {
+		err = expand(ctx, l, orgs, &found)
+	}
+	return found, err
 }
 
-// logged is one row of the log, with a prefix of the organisation that it is about.
-type logged struct {
-	id     *int64
-	lag    float64
-	all    bool
-	prefix *string
+// expand adds the prefixes of organisations as they are now, which is not before the organisations changed. It is a query
+// of its own, because joined to the first it could cost a walk through all keys each second.
+func expand(ctx context.Context, l *line, orgs []string, found *news) error {
+	rows, _ := l.Query(ctx, "select prefix from api_keys where org_id = any ($1) limit $2", orgs, maxRows+1)
+	var prefix string
+	tag, err := pgx.ForEachRow(rows, []any{&prefix}, func() error {
+		found.add(prefix)
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("listing the prefixes of changed organisations: %w", err)
+	}
+	found.all = found.all || tag.RowsAffected() > maxRows
+	return nil
 }
 
-func (r *logged) columns(found *news) []any {
-	return []any{&found.position.snapshot, &found.position.clock, &found.rewound, &r.id, &r.lag, &r.all, &r.prefix}
+func (n *news) add(prefix string) {
+	if !n.seen[prefix] {
+		n.seen[prefix] = true
+		n.prefixes = append(n.prefixes, prefix)
+	}
 }
