@@ -69,6 +69,12 @@ func forwardProblem(err error) problem.Problem {
 	return problem.Problem{Code: problem.UpstreamUnreachable, Detail: "The upstream did not answer."}
 }
 
+// leavesBody says whether a request's body was given up before its end.
+func leavesBody(err error) bool {
+	return errors.Is(err, forward.ErrClientBody) || errors.Is(err, forward.ErrClientTimeout) ||
+		errors.Is(err, forward.ErrBodyTooLarge)
+}
+
 // refuseUnparsed answers requests that the HTTP parser gave up on. The server closes the connection afterwards.
 func (s *Server) refuseUnparsed(ctx *fasthttp.RequestCtx, err error) {
 	p := problem.Problem{Code: problem.BadRequest, Detail: "The request is not valid HTTP/1.1."}

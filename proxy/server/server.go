@@ -105,6 +105,7 @@ func (s *Server) forward(x *exchange, who auth.Principal, watch func(cut func())
 		Header: x.header, Target: x.target, Upgrade: string(x.upgrade()), Watch: watch,
 	})
 	if err != nil {
+		x.broken = leavesBody(err)
 		s.refuse(x, forwardProblem(err))
 	}
 }

@@ -292,17 +292,21 @@ func TestPublicRequestsNeedNoKeyAndSayNothingOfAnybody(t *testing.T) {
 }
 
 func TestWhatGoesWrongUpstreamIsTold(t *testing.T) {
-	f := start(t)
 	for err, want := range map[error]string{
 		forward.ErrUnreachable: "502 upstream_unreachable", forward.ErrBadResponse: "502 upstream_unreachable",
 		forward.ErrTimeout: "504 upstream_timeout", forward.ErrBusy: "503 unavailable",
 		forward.ErrBodyTooLarge: "413 body_too_large", forward.ErrClientBody: "400 bad_request",
 		forward.ErrClientTimeout: "408 request_timeout", io.ErrNoProgress: "502 upstream_unreachable",
 	} {
+		f := start(t)
 		f.upstream.err = fmt.Errorf("forwarding: %w", err)
 		response, problem := f.send(get("allowed"))
 		if got := fmt.Sprint(response.StatusCode, " ", problem["code"]); got != want {
 			t.Errorf("%v: got %s", err, got)
+		}
+		unread := err == forward.ErrBodyTooLarge || err == forward.ErrClientBody || err == forward.ErrClientTimeout
+		if response.Close != unread {
+			t.Errorf("%v: the connection closes: %v", err, response.Close)
 		}
 	}
 }
