@@ -1,0 +1,10 @@
+//go:build long
+
+package conformance
+
+import "time"
+
+const (
+	splitStride = 1
+	chaosFor    = 60 * time.Second
+)
