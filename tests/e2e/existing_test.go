@@ -87,7 +87,7 @@ var injected = []string{"x-org-id", "x-org-key", "x-keygate-id", "x-request-id"}
 
 // forwarded checks what the API has seen of a request by key i: the same bytes, with the identity in place of the key.
 // Lines are those of the client's headers that belong to the API.
-func (a *existingAPI) forwarded(tb testing.TB, i int, method, target, body string, lines ...string) {
+func (a *existingAPI) forwarded(tb testing.TB, i int, method, target, body string, lines ...string) seen {
 	tb.Helper()
 	got := a.one(tb)
 	if want := method + " " + target + " HTTP/1.1"; got.line != want {
@@ -104,6 +104,7 @@ func (a *existingAPI) forwarded(tb testing.TB, i int, method, target, body strin
 		tb.Errorf("%s: the API sees the headers\n%q\ninstead of\n%q", got.line, kept, want)
 	}
 	a.vouched(tb, got, i)
+	return got
 }
 
 // vouched checks the identity of a request by key i.
@@ -174,7 +175,10 @@ func TestRequestsReachTheAPIAsTheyWereSent(t *testing.T) {
 		if got := w.receive(method); got.status != http.StatusOK {
 			t.Fatalf("%s %s is answered %v", method, target, got)
 		}
-		api.forwarded(t, 0, method, target, body, lines...)
+		got := api.forwarded(t, 0, method, target, body, lines...)
+		if sizes := got.values("content-length"); (body != "" || method == "POST") && !slices.Equal(sizes, []string{fmt.Sprint(len(body))}) {
+			t.Errorf("%s: of a body of %d bytes the API sees the length as %q", got.line, len(body), sizes)
+		}
 	}
 	for _, method := range []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND", "M-SEARCH", "BREW"} {
 		f(method, "/", "")
