@@ -60,8 +60,14 @@ func NewRecord(now int64) auth.Record {
 	return auth.Record{
 		Fill: "FILL" + time.UnixMilli(now).Format("150405"), FilledAt: now, ReadAt: now + 3, FreshUntil: now + 300_003,
 		Keys: []auth.Key{
-			{OrgID: "0198c0de-0000-7000-8000-000000000001", Hash: auth.Hash{1, 2, 31: 3}, Alg: auth.SHA256, Enabled: true, OrgEnabled: true},
-			{OrgID: "Org.2:b_c", Hash: auth.Hash{0xff}, Alg: auth.HMACSHA256, OrgEnabled: true, ExpiresAt: time.UnixMilli(now + 1).UTC()},
+			{
+				OrgID: "0198c0de-0000-7000-8000-000000000001", Hash: auth.Hash{1, 2, 31: 3}, Alg: auth.SHA256,
+				Enabled: true, OrgEnabled: true,
+			},
+			{
+				OrgID: "Org.2:b_c", Hash: auth.Hash{0xff}, Alg: auth.HMACSHA256,
+				OrgEnabled: true, ExpiresAt: time.UnixMilli(now + 1).UTC(),
+			},
 			{OrgID: "3", Alg: auth.SHA256, Enabled: true, ExpiresAt: time.UnixMilli(0).UTC()},
 		},
 	}
@@ -203,7 +209,8 @@ func recordIsReadAsStored(t *testing.T, f CacheFixture) {
 	if want := NewRecord(leased.Now); !reflect.DeepEqual(got.Record, want) {
 		t.Errorf("got  %+v\nwant %+v", got.Record, want)
 	}
-	if again := lease(t, f.Cache, "p", auth.Held); !reflect.DeepEqual(again.Record, got.Record) || again.Token != got.Token {
+	again := lease(t, f.Cache, "p", auth.Held)
+	if !reflect.DeepEqual(again.Record, got.Record) || again.Token != got.Token {
 		t.Error("Lease reads another record than Get")
 	}
 }
@@ -290,15 +297,15 @@ func evictingPrefixes(t *testing.T, f CacheFixture) {
 	get(t, f.Cache, "a", auth.Absent)
 	get(t, f.Cache, "b", auth.Held)
 	get(t, f.Cache, "c", auth.Absent)
-	many := make([]string, 3000)
+	many := make([]string, 12_000)
 	for i := range many {
 		many[i] = "many-" + time.Duration(i).String()
 	}
 	fill(t, f.Cache, many[0])
-	fill(t, f.Cache, many[2999])
+	fill(t, f.Cache, many[11_999])
 	evict(t, f.Cache, auth.Scope{Prefixes: many})
 	get(t, f.Cache, many[0], auth.Absent)
-	get(t, f.Cache, many[2999], auth.Absent)
+	get(t, f.Cache, many[11_999], auth.Absent)
 }
 
 func evictingLeases(t *testing.T, f CacheFixture) {
@@ -369,13 +376,16 @@ func foreignValue(t *testing.T, f CacheFixture) {
 func endedContext(t *testing.T, f CacheFixture) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, err := f.Cache.Get(ctx, "p")
-	_, err2 := f.Cache.Lease(ctx, "p")
-	_, err3 := f.Cache.Store(ctx, "p", "x", NewRecord(1))
-	_, err4 := f.Cache.Release(ctx, "p", "x")
-	for _, err := range []error{err, err2, err3, err4, f.Cache.Evict(ctx, auth.Scope{Prefixes: []string{"p"}}), f.Cache.Evict(ctx, auth.Scope{All: true})} {
-		if err == nil {
-			t.Error("no error")
+	for name, call := range map[string]func() error{
+		"Get":       func() error { _, err := f.Cache.Get(ctx, "p"); return err },
+		"Lease":     func() error { _, err := f.Cache.Lease(ctx, "p"); return err },
+		"Store":     func() error { _, err := f.Cache.Store(ctx, "p", "x", NewRecord(1)); return err },
+		"Release":   func() error { _, err := f.Cache.Release(ctx, "p", "x"); return err },
+		"Evict":     func() error { return f.Cache.Evict(ctx, auth.Scope{Prefixes: []string{"p"}}) },
+		"Evict all": func() error { return f.Cache.Evict(ctx, auth.Scope{All: true}) },
+	} {
+		if call() == nil {
+			t.Errorf("%s: no error", name)
 		}
 	}
 }

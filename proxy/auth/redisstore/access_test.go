@@ -55,7 +55,8 @@ func TestTheDocumentedUserMayDoAllThatIsNeeded(t *testing.T) {
 	if n := do(t, operator, "zcard", "keygate:proxies"); n != int64(1) {
 		t.Errorf("%v proxies are listed after one left", n)
 	}
-	if err := connect(t, url).Get(t.Context(), "somebody:elses").Err(); err == nil || !strings.Contains(err.Error(), "NOPERM") {
+	err := connect(t, url).Get(t.Context(), "somebody:elses").Err()
+	if err == nil || !strings.Contains(err.Error(), "NOPERM") {
 		t.Errorf("the user reads other keys: %v", err)
 	}
 }
@@ -63,7 +64,8 @@ func TestTheDocumentedUserMayDoAllThatIsNeeded(t *testing.T) {
 func TestRecordsAreSharedOverTLS(t *testing.T) {
 	cert, key := selfSigned(t)
 	port := strings.TrimPrefix(servers.FreeAddr(t), "127.0.0.1:")
-	servers.StartRedis(t, "--tls-port", port, "--tls-cert-file", cert, "--tls-key-file", key, "--tls-auth-clients", "no", "--tls-ca-cert-file", cert)
+	servers.StartRedis(t, "--tls-port", port, "--tls-cert-file", cert, "--tls-key-file", key, "--tls-ca-cert-file", cert,
+		"--tls-auth-clients", "no")
 	a := join(t, config(t, "rediss://127.0.0.1:"+port+"?skip_verify=true", "a", secret))
 	fill(t, a.Cache, "p")
 	a.Await(t, 0, auth.Look, "p")

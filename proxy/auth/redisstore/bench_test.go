@@ -2,6 +2,7 @@ package redisstore
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"strconv"
@@ -13,83 +14,85 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"keygate/proxy/auth"
+	"keygate/proxy/auth/authtest"
 	"keygate/shared/trust"
 	"keygate/tests/servers"
 )
 
-func benchCache(b *testing.B, secret string) *Cache {
+func benchCache(b *testing.B, url, proxy, secret string) *Cache {
+	b.Helper()
 	secrets, err := trust.Parse(secret)
 	if err != nil {
 		b.Fatal(err)
 	}
 	c, err := New(Config{
-		URL: servers.StartRedis(b).URL(), KeyPrefix: DefaultKeyPrefix, RedisTTL: 5 * time.Minute, StaleIfError: 10 * time.Minute,
-		Timeout: 50 * time.Millisecond, ProxyID: "bench", Alive: 33 * time.Second, Secrets: secrets,
+		URL: url, KeyPrefix: DefaultKeyPrefix, RedisTTL: 5 * time.Minute, StaleIfError: 10 * time.Minute,
+		Timeout: time.Second, ProxyID: proxy, Alive: 33 * time.Second, Secrets: secrets,
 		Logger: slog.New(slog.NewTextHandler(io.Discard, nil)), Metrics: NewMetrics(prometheus.NewRegistry()),
 	})
 	if err != nil {
 		b.Fatal(err)
 	}
-	b.Cleanup(func() { c.Close() })
-	ctx := context.Background()
-	got, err := c.Lease(ctx, "p")
-	if err != nil {
-		b.Fatal(err)
-	}
-	_, err = c.Store(ctx, "p", got.Token, auth.Record{Fill: "f", FilledAt: got.Now, ReadAt: got.Now, FreshUntil: got.Now + 300_000, Keys: []auth.Key{{OrgID: "0198c0de-0000-7000-8000-000000000001", Alg: auth.SHA256, Enabled: true, OrgEnabled: true}}})
-	if err != nil {
-		b.Fatal(err)
-	}
+	b.Cleanup(func() { _ = c.Close() })
 	return c
 }
 
+func benchFill(b *testing.B, c *Cache, prefix string) {
+	b.Helper()
+	leased, err := c.Lease(b.Context(), prefix)
+	if err != nil {
+		b.Fatal(err)
+	}
+	rec := authtest.NewRecord(leased.Now)
+	rec.Keys = rec.Keys[:1]
+	if stored, err := c.Store(b.Context(), prefix, leased.Token, rec); err != nil || !stored {
+		b.Fatal(stored, err)
+	}
+}
+
+// BenchmarkGet compares Get with the bare ways to read a value, the time and the floor in one round trip.
 func BenchmarkGet(b *testing.B) {
-	ctx := context.Background()
-	for _, seal := range []string{"", "a secret of at least sixteen bytes"} {
-		name := "sealed=no"
-		if seal != "" {
-			name = "sealed=yes"
-		}
-		c := benchCache(b, seal)
-		key := "org:prefix:p"
-		run := func(name string, f func() error) {
-			b.Run(name, func(b *testing.B) {
+	for name, secret := range map[string]string{"sealed=no": "", "sealed=yes": testSecret} {
+		c := benchCache(b, servers.StartRedis(b).URL(), "a", secret)
+		benchFill(b, c, "p")
+		keys := []string{c.names.record + "p", c.names.floor}
+		for how, get := range map[string]func(context.Context) error{
+			"cache":  func(ctx context.Context) error { _, err := c.Get(ctx, "p"); return err },
+			"script": func(ctx context.Context) error { return scriptGet.Run(ctx, c.client, keys).Err() },
+			"pipeline": func(ctx context.Context) error {
+				_, err := c.client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
+					pipe.Time(ctx)
+					pipe.MGet(ctx, keys...)
+					return nil
+				})
+				return err
+			},
+			"get": func(ctx context.Context) error { return c.client.Get(ctx, keys[0]).Err() },
+		} {
+			b.Run(name+"/how="+how, func(b *testing.B) {
 				b.ReportAllocs()
-				ours, its := cpu(), c.serverCPU(b)
+				ours, its := cpu(), serverCPU(b, c)
 				for b.Loop() {
-					if err := f(); err != nil {
+					if err := get(b.Context()); err != nil {
 						b.Fatal(err)
 					}
 				}
 				b.ReportMetric(float64((cpu()-ours).Microseconds())/float64(b.N), "client-us/op")
-				b.ReportMetric(float64((c.serverCPU(b)-its).Microseconds())/float64(b.N), "redis-us/op")
+				b.ReportMetric(float64((serverCPU(b, c)-its).Microseconds())/float64(b.N), "redis-us/op")
 			})
 		}
-		run(name+"/how=cache", func() error { _, err := c.Get(ctx, "p"); return err })
-		run(name+"/how=script", func() error {
-			_, err := scriptGet.Run(ctx, c.client, []string{key, "keygate:floor"}).Slice()
-			return err
-		})
-		run(name+"/how=pipeline", func() error {
-			_, err := c.client.Pipelined(ctx, func(p redis.Pipeliner) error {
-				p.Time(ctx)
-				p.MGet(ctx, key, "keygate:floor")
-				return nil
-			})
-			return err
-		})
-		run(name+"/how=get", func() error { return c.client.Get(ctx, key).Err() })
 	}
 }
 
 func cpu() time.Duration {
 	var r syscall.Rusage
-	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &r)
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &r) // it cannot fail
 	return time.Duration(r.Utime.Nano() + r.Stime.Nano())
 }
 
-func (c *Cache) serverCPU(b *testing.B) (d time.Duration) {
-	info, err := c.client.InfoMap(context.Background(), "cpu").Result()
+func serverCPU(b *testing.B, c *Cache) (d time.Duration) {
+	b.Helper()
+	info, err := c.client.InfoMap(b.Context(), "cpu").Result()
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -101,4 +104,57 @@ func (c *Cache) serverCPU(b *testing.B) (d time.Duration) {
 		d += time.Duration(seconds * float64(time.Second))
 	}
 	return d
+}
+
+// BenchmarkFill is a whole fill: lease, store.
+func BenchmarkFill(b *testing.B) {
+	c := benchCache(b, servers.StartRedis(b).URL(), "a", testSecret)
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		benchFill(b, c, strconv.Itoa(i))
+	}
+}
+
+// BenchmarkHearing is from an operator's DEL until the look is delivered.
+func BenchmarkHearing(b *testing.B) {
+	c := benchCache(b, servers.StartRedis(b).URL(), "a", "")
+	listener := authtest.Listen(b, c)
+	listener.Await(b, 0, auth.Demote, "")
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		prefix := strconv.Itoa(i)
+		benchFill(b, c, prefix)
+		mark := listener.Mark()
+		if err := c.client.Del(b.Context(), c.names.record+prefix).Err(); err != nil {
+			b.Fatal(err)
+		}
+		listener.Await(b, mark, auth.Look, prefix)
+	}
+}
+
+// BenchmarkInvalidate is from the call until every proxy has confirmed.
+func BenchmarkInvalidate(b *testing.B) {
+	for _, proxies := range []int{1, 4} {
+		url := servers.StartRedis(b).URL()
+		fleet := make([]*Cache, proxies)
+		for i := range fleet {
+			fleet[i] = benchCache(b, url, strconv.Itoa(i), testSecret)
+			authtest.Listen(b, fleet[i]).Await(b, 0, auth.Demote, "")
+		}
+		for _, n := range []int{1, 1000, 10_000} {
+			prefixes := make([]string, n)
+			for i := range prefixes {
+				prefixes[i] = fmt.Sprintf("zap_live_%012d", i)
+			}
+			b.Run(fmt.Sprintf("proxies=%d/prefixes=%d", proxies, n), func(b *testing.B) {
+				b.ReportAllocs()
+				for b.Loop() {
+					got, err := fleet[0].Invalidate(b.Context(), auth.Scope{Prefixes: prefixes})
+					if err != nil || got.Confirmed != proxies {
+						b.Fatal(got, err)
+					}
+				}
+			})
+		}
+	}
 }

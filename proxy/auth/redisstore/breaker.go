@@ -6,7 +6,8 @@ import (
 )
 
 const (
-	// Five look-ups in a row that had to wait for their deadline are an outage, and not one lost packet or a pause for garbage.
+	// Five look-ups in a row that had to wait for their deadline are an outage, and not one lost packet or a pause
+	// for garbage.
 	breakerFailures = 5
 	// While the breaker is open, one look-up in this time pays the deadline to see whether Redis is back.
 	breakerPause = 250 * time.Millisecond

@@ -18,7 +18,8 @@ const (
 	kindEcho    = "echo"    // to oneself
 )
 
-// message is what proxies tell each other. On the wire it is JSON, preceded by the hex of its seal if there is a secret.
+// message is what proxies tell each other. On the wire it is JSON, preceded by the hex of its seal if there is a
+// secret.
 type message struct {
 	Kind     string   `json:"kind"`
 	From     string   `json:"from"`
@@ -38,8 +39,8 @@ func (c *Cache) encode(channel string, m message) (string, error) {
 	return hex.EncodeToString(seal[:]) + string(body), nil
 }
 
-// decode reads what came on channel. A proxy without a secret takes sealed messages too, so that a secret can be introduced to a
-// fleet one proxy at a time; those that have it distrust the others meanwhile.
+// decode reads what came on channel. A proxy without a secret takes sealed messages too, so that a secret can be
+// introduced to a fleet one proxy at a time; those that have it distrust the others meanwhile.
 func (c *Cache) decode(channel, payload string) (m message, ok bool) {
 	at := max(strings.IndexByte(payload, '{'), 0)
 	body := []byte(payload[at:])
@@ -98,8 +99,8 @@ func (c *Cache) obey(ctx context.Context, m message) {
 // A confirmation that cannot be sent at once is worth little: who asked waits a quarter of a second.
 const ackQueue = 1024
 
-// sendConfirmations confirms removals until ctx ends. It has a goroutine of its own, so that a slow PUBLISH does not hold up
-// what comes next on the bus.
+// sendConfirmations confirms removals until ctx ends. It has a goroutine of its own, so that a slow PUBLISH does not
+// hold up what comes next on the bus.
 func (c *Cache) sendConfirmations(ctx context.Context) {
 	for {
 		select {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -11,7 +12,8 @@ import (
 	"keygate/proxy/auth"
 )
 
-// A lease outlives every look-up of the source (500 ms), and a proxy that dies holding one delays others no longer than this.
+// A lease outlives every look-up of the source (500 ms), and a proxy that dies holding one delays others no longer
+// than this.
 const leaseTTL = 2 * time.Second
 
 // Get reads what stands under prefix.
@@ -26,8 +28,8 @@ func (c *Cache) Get(ctx context.Context, prefix string) (auth.Reading, error) {
 		now := pipe.Time(ctx)
 		value := pipe.Get(ctx, key)
 		floor := pipe.Get(ctx, c.names.floor) // last, so that no record is believed that a rise during this has voided
-		_, _ = pipe.Exec(ctx)                 // gives the first error, which may be that a key is absent
-		return seen.of(now, value, floor)
+		_, err := pipe.Exec(ctx)
+		return seen.of(err, now, value, floor)
 	})
 	if err != nil {
 		return auth.Reading{}, err
@@ -54,29 +56,39 @@ func (c *Cache) Store(ctx context.Context, prefix string, expect auth.Token, rec
 		return false, fmt.Errorf("encoding a record: %w", err)
 	}
 	until := rec.FreshUntil + c.cfg.StaleIfError.Milliseconds()
-	return c.swap(ctx, "store", scriptStore, key, string(expect), value, until)
+	return c.swap(ctx, "store", scriptStore, key, expect, value, until)
 }
 
 // Release removes what expect names.
 func (c *Cache) Release(ctx context.Context, prefix string, expect auth.Token) (bool, error) {
-	return c.swap(ctx, "release", scriptRelease, c.names.record+prefix, string(expect))
+	return c.swap(ctx, "release", scriptRelease, c.names.record+prefix, expect)
 }
 
-// Evict removes what stands under the prefixes, or voids all records by raising the floor. The caller must have removed its
-// own copies before.
+// Evict removes what stands under the prefixes, or voids all records by raising the floor. The caller must have
+// removed its own copies before.
 func (c *Cache) Evict(ctx context.Context, scope auth.Scope) error {
 	if scope.All {
 		return c.raiseFloor(ctx)
 	}
-	return c.tell(ctx, "evict", func(ctx context.Context) error { return c.del(ctx, scope.Prefixes) })
+	for prefixes := range slices.Chunk(scope.Prefixes, tripKeys) {
+		err := c.tell(ctx, "evict", func(ctx context.Context) error { return c.del(ctx, prefixes) })
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-// 500 names at once hold Redis up for a quarter of a millisecond.
-const delBatch = 500
+const (
+	// 500 names in one command hold Redis up for a quarter of a millisecond.
+	commandKeys = 500
+	// 5,000 in one round trip take some 10 ms, so that the limit of a round trip is no limit to how many can be evicted.
+	tripKeys = 5000
+)
 
 // del takes keys out. A cluster wants each key in a command of its own, as they live in different slots.
 func (c *Cache) del(ctx context.Context, prefixes []string) error {
-	batch := delBatch
+	batch := commandKeys
 	if c.cluster != nil {
 		batch = 1
 	}
@@ -85,10 +97,8 @@ func (c *Cache) del(ctx context.Context, prefixes []string) error {
 		keys[i] = c.names.record + prefix
 	}
 	_, err := c.client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
-		for len(keys) > 0 {
-			n := min(batch, len(keys))
-			pipe.Del(ctx, keys[:n]...)
-			keys = keys[n:]
+		for some := range slices.Chunk(keys, batch) {
+			pipe.Del(ctx, some...)
 		}
 		return nil
 	})
@@ -96,7 +106,9 @@ func (c *Cache) del(ctx context.Context, prefixes []string) error {
 }
 
 // read runs a script that answers with the time, a value and the floor.
-func (c *Cache) read(ctx context.Context, command string, s *redis.Script, key string, args ...any) (auth.Reading, error) {
+func (c *Cache) read(
+	ctx context.Context, command string, s *redis.Script, key string, args ...any,
+) (auth.Reading, error) {
 	keys := []string{key, c.names.floor}
 	if c.cluster != nil { // the floor lives in another slot
 		if err := c.knowFloor(ctx); err != nil {
@@ -127,7 +139,8 @@ func (c *Cache) judge(key string, seen sighting) auth.Reading {
 	}
 	r := auth.Reading{Now: seen.now, Token: auth.Token(seen.value)}
 	var name string
-	r.State, r.Record, _ = c.codec.decode(key, seen.value, seen.now)
+	var err error
+	r.State, r.Record, err = c.codec.decode(key, seen.value, seen.now)
 	switch {
 	case r.State == auth.Leased:
 		name = "leased"
@@ -135,6 +148,7 @@ func (c *Cache) judge(key string, seen sighting) auth.Reading {
 		name, r.Token = "foreign", ""
 	case r.State == auth.Forged:
 		name = "forged"
+		c.cfg.Logger.Debug("a record in Redis is not believed", "key", key, "error", err)
 	case r.Record.FilledAt <= c.floor.known.Load():
 		name, r.State, r.Record = "void", auth.Forged, auth.Record{}
 	default:
@@ -144,8 +158,14 @@ func (c *Cache) judge(key string, seen sighting) auth.Reading {
 	return r
 }
 
-// swap runs a script that compares before it writes.
-func (c *Cache) swap(ctx context.Context, command string, s *redis.Script, key string, args ...any) (done bool, err error) {
+// swap runs a script that compares with expect before it writes.
+func (c *Cache) swap(
+	ctx context.Context, command string, s *redis.Script, key string, expect auth.Token, args ...any,
+) (done bool, err error) {
+	if expect == "" { // what is absent or foreign has no token, and a foreign value may be empty
+		return false, nil
+	}
+	args = append([]any{string(expect)}, args...)
 	err = c.ask(ctx, command, func(ctx context.Context) (err error) {
 		done, err = s.Run(ctx, c.client, []string{key}, args...).Bool()
 		return err

@@ -11,7 +11,8 @@ import (
 )
 
 // Run keeps this proxy alive in its fleet and delivers what is heard through Redis until ctx ends, whose error it
-// returns. What it delivers has been evicted from Redis by whoever told us: evicting it again would tell everybody again.
+// returns. What it delivers has been evicted from Redis by whoever told us: evicting it again would tell everybody
+// again.
 func (c *Cache) Run(ctx context.Context, deliver func(auth.Change)) error {
 	c.outlet.open(deliver)
 	defer c.outlet.close()

@@ -137,12 +137,16 @@ func TestAFlushDemotesAll(t *testing.T) {
 	for _, command := range []string{"flushall", "flushdb"} {
 		t.Run(command, func(t *testing.T) {
 			_, operator, a := hearing(t)
+			subscriber := do(t, operator, "client", "list", "type", "pubsub").(string)
 			mark := a.Mark()
 			do(t, operator, command)
 			a.Await(t, mark, auth.Demote, "")
-			// The subscription goes on: it was not made anew.
 			do(t, operator, "set", "org:prefix:p", "1")
 			a.Await(t, mark, auth.Look, "p")
+			id, _, _ := strings.Cut(subscriber, " ")
+			if now := do(t, operator, "client", "list", "type", "pubsub").(string); !strings.HasPrefix(now, id+" ") {
+				t.Errorf("the subscription was made anew:\n%s%s", subscriber, now)
+			}
 			if n := count(a.Since(mark), auth.Demote); n != 1 {
 				t.Errorf("%d demotes", n)
 			}
@@ -263,7 +267,7 @@ func TestARisenFloorThatWasMissedRemovesAll(t *testing.T) {
 
 func TestAnOldFloorRemovesNothingFromAYoungProxy(t *testing.T) {
 	server := servers.StartRedis(t)
-	do(t, connect(t, server.URL()), "set", "keygate:floor", time.Now().Add(-time.Second).UnixMilli())
+	do(t, connect(t, server.URL()), "set", "keygate:floor", time.Now().Add(-time.Minute).UnixMilli())
 	a := join(t, config(t, server.URL(), "a", ""))
 	if n := count(a.Since(0), auth.Remove); n != 0 {
 		t.Errorf("%d removes", n)

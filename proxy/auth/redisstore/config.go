@@ -22,7 +22,7 @@ type Config struct {
 	StaleIfError time.Duration // how much longer it is kept
 	Timeout      time.Duration // for one round trip of Get, Lease, Store and Release; 50 ms serves
 
-	ProxyID string        // unique among the living, of characters that a Redis pattern would not read
+	ProxyID string        // unique among the living: two that share one would not hear each other
 	Alive   time.Duration // a proxy that was heard of this recently may hold copies that answer: cache TTL + 3 s
 
 	Secrets *trust.Secrets

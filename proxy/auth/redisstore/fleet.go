@@ -3,6 +3,7 @@ package redisstore
 import (
 	"context"
 	"crypto/rand"
+	"slices"
 	"sync"
 	"time"
 
@@ -14,9 +15,9 @@ import (
 // The prefixes of one message: about 20 KiB.
 const partSize = 500
 
-// Invalidate evicts scope, tells every living proxy, and waits until each has removed it or ctx ends. The caller must have
-// removed its own copies before. They are removed once more after the eviction, by a change delivered through Run: what
-// was read from Redis in between may be stale. This proxy counts as alive and confirmed.
+// Invalidate evicts scope, tells every living proxy, and waits until each has removed it or ctx ends. The caller must
+// have removed its own copies before. They are removed once more after the eviction, by a change delivered through
+// Run: what was read from Redis in between may be stale. This proxy counts as alive and confirmed.
 func (c *Cache) Invalidate(ctx context.Context, scope auth.Scope) (auth.Receipt, error) {
 	if err := c.Evict(ctx, scope); err != nil {
 		return auth.Receipt{}, err
@@ -47,8 +48,8 @@ func split(from string, scope auth.Scope) []message {
 		return []message{m}
 	}
 	var parts []message
-	for prefixes := scope.Prefixes; len(prefixes) > 0; prefixes = prefixes[len(m.Prefixes):] {
-		m.Prefixes = prefixes[:min(partSize, len(prefixes))]
+	for prefixes := range slices.Chunk(scope.Prefixes, partSize) {
+		m.Prefixes = prefixes
 		parts = append(parts, m)
 		m.Part++
 	}
@@ -74,8 +75,8 @@ func (c *Cache) keepAlive(ctx context.Context) {
 	}
 }
 
-// beat refreshes the heartbeat and sends an echo. The echo comes first and by itself: a Redis that is read-only or out of
-// memory still delivers it.
+// beat refreshes the heartbeat and sends an echo. The echo comes first and by itself: a Redis that is read-only or
+// out of memory still delivers it.
 func (c *Cache) beat(ctx context.Context) error {
 	mailbox := c.names.mailbox(c.cfg.ProxyID)
 	echo, err := c.encode(mailbox, message{Kind: kindEcho, From: c.cfg.ProxyID})
@@ -136,7 +137,6 @@ func (c *Cache) leave(ctx context.Context) {
 	_ = c.tell(ctx, "leave", func(ctx context.Context) error {
 		return c.client.ZRem(ctx, c.names.proxies, c.cfg.ProxyID).Err()
 	})
-	c.roster.left()
 }
 
 // roster is who lives. Redis can lose its list (FLUSHALL, a restart, a fail-over): whoever was on it a moment ago still
@@ -150,8 +150,8 @@ type roster struct {
 	missed map[string]time.Time // on a list that was lost and not on one since: until when they count
 }
 
-// listed learns a listing. Absent says that we were not on it, which is a loss if we should have been; member that we are
-// now.
+// listed learns a listing. Absent says that we were not on it, which is a loss if we should have been; member that we
+// are now.
 func (r *roster) listed(living []string, absent, member bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -186,10 +186,4 @@ func (r *roster) others() []string {
 		ids = append(ids, id)
 	}
 	return ids
-}
-
-func (r *roster) left() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.member = false
 }

@@ -24,8 +24,8 @@ func (f *floor) saw(floor int64) {
 	}
 }
 
-// In a cluster the floor cannot be read together with a record. A heartbeat reads it each second; when that failed three times,
-// whoever wants a record reads it first.
+// In a cluster the floor cannot be read together with a record. A heartbeat reads it each second; when that failed
+// three times, whoever wants a record reads it first.
 const floorAge = 3 * time.Second
 
 // knowFloor makes sure that the floor was read lately.
@@ -39,12 +39,13 @@ func (c *Cache) knowFloor(ctx context.Context) error {
 	})
 }
 
-// learnFloor reads the floor, and tells Redis ours if that is higher. If it rose without our being told, copies are removed.
+// learnFloor reads the floor, and tells Redis ours if that is higher. If it rose without our being told, copies are
+// removed.
 func (c *Cache) learnFloor(ctx context.Context) error {
 	return c.tell(ctx, "floor", func(ctx context.Context) error {
 		now, floor, err := c.runFloor(ctx, c.floor.known.Load(), "")
 		if err == nil {
-			c.outlet.floorIs(floor, now-time.Since(c.started).Milliseconds())
+			c.outlet.floorIs(floor, now-(time.Since(c.started)+clockSlack).Milliseconds())
 		}
 		return err
 	})
@@ -73,13 +74,9 @@ func (c *Cache) runFloor(ctx context.Context, known int64, raise string) (now, f
 	if len(answer) != 2 {
 		return 0, 0, errAnswer
 	}
-	c.sawFloor(answer[1])
-	return answer[0], answer[1], nil
-}
-
-func (c *Cache) sawFloor(floor int64) {
-	c.floor.saw(floor)
+	c.floor.saw(answer[1])
 	c.floor.readAt.Store(int64(time.Since(c.started)))
+	return answer[0], answer[1], nil
 }
 
 // latestClock returns the time of the master whose clock is furthest ahead, because records bear the clocks of their

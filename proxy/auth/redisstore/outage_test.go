@@ -104,6 +104,9 @@ func TestAWrongPasswordIsAnOutage(t *testing.T) {
 		if _, err = c.Get(t.Context(), "p"); err == nil {
 			t.Fatal("read with a wrong password")
 		}
+		if !errors.Is(err, redisstore.ErrCacheDown) && !strings.Contains(err.Error(), "WRONGPASS") {
+			t.Fatalf("not told why: %v", err)
+		}
 		if strings.Contains(err.Error(), "wrong-password") {
 			t.Fatalf("the password is shown: %v", err)
 		}

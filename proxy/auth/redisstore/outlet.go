@@ -39,7 +39,7 @@ func (o *outlet) removedUpTo(floor int64) {
 }
 
 // floorIs compares the floor with what has been removed. A rise that nobody told us of, while there may have been
-// copies (which there were not before born, on the same clock), is a removal that we missed.
+// copies (there were none before born, on the same clock), is a removal that we missed.
 func (o *outlet) floorIs(floor, born int64) {
 	o.mu.Lock()
 	defer o.mu.Unlock()

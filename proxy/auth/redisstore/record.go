@@ -65,7 +65,8 @@ func (c codec) encode(key string, rec *auth.Record) ([]byte, error) {
 			return nil, err
 		}
 		w.Keys[i] = wireKey{
-			OrgID: k.OrgID, Hash: hex.EncodeToString(k.Hash[:]), Alg: k.Alg.String(), Enabled: k.Enabled, OrgEnabled: k.OrgEnabled,
+			OrgID: k.OrgID, Hash: hex.EncodeToString(k.Hash[:]), Alg: k.Alg.String(),
+			Enabled: k.Enabled, OrgEnabled: k.OrgEnabled,
 		}
 		if !k.ExpiresAt.IsZero() {
 			ms := k.ExpiresAt.UnixMilli()

@@ -41,8 +41,8 @@ func TestARecordIsWrittenInTheFormOfTheDocumentation(t *testing.T) {
 		Fill: "F", FilledAt: 1, ReadAt: 2, FreshUntil: 3,
 		Keys: []auth.Key{{OrgID: "o", Hash: auth.Hash{0xab}, Alg: auth.SHA256, Enabled: true, ExpiresAt: time.UnixMilli(4)}},
 	}
-	want := `{"v":1,"fill":"F","filled_at":1,"read_at":2,"fresh_until":3,"keys":[{"org_id":"o","hash":"ab` + strings.Repeat("00", 31) +
-		`","alg":"sha256","enabled":true,"org_enabled":false,"expires_at":4}]`
+	want := `{"v":1,"fill":"F","filled_at":1,"read_at":2,"fresh_until":3,"keys":[{"org_id":"o","hash":"ab` +
+		strings.Repeat("00", 31) + `","alg":"sha256","enabled":true,"org_enabled":false,"expires_at":4}]`
 	if got := encode(t, newCodec(t, ""), "k", rec); got != want+"}" {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
@@ -88,7 +88,8 @@ func TestASealIsGoodForOneKeyOneRecordAndTheSecretsInForce(t *testing.T) {
 		check(name+" altered", c, "k", changed, auth.Forged)
 	}
 	for _, change := range [][2]string{
-		{`"enabled":false`, `"enabled":true`}, {"Org.2", "Org.3"}, {`"hash":"01`, `"hash":"00`}, {`"expires_at":0`, `"expires_at":1`},
+		{`"enabled":false`, `"enabled":true`}, {"Org.2", "Org.3"}, {`"hash":"01`, `"hash":"00`},
+		{`"expires_at":0`, `"expires_at":1`},
 		{`,"expires_at":0`, ``}, {"hmac-sha256", "sha256"},
 	} {
 		altered := strings.Replace(value, change[0], change[1], 1)
@@ -202,7 +203,9 @@ func TestARecordIsBelievedFreshNoLongerThanOurOwnTTL(t *testing.T) {
 func TestARecordMayBeALittleAheadOfTheClock(t *testing.T) {
 	c := newCodec(t, "")
 	value := encode(t, c, "k", authtest.NewRecord(testNow))
-	for ahead, want := range map[time.Duration]auth.State{0: auth.Held, clockSlack: auth.Held, clockSlack + time.Millisecond: auth.Forged} {
+	for ahead, want := range map[time.Duration]auth.State{
+		0: auth.Held, clockSlack: auth.Held, clockSlack + time.Millisecond: auth.Forged,
+	} {
 		if got, _, _ := c.decode("k", value, testNow-ahead.Milliseconds()); got != want {
 			t.Errorf("%v ahead: state %d, want %d", ahead, got, want)
 		}
@@ -217,7 +220,8 @@ func FuzzDecode(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	for _, seed := range []string{string(good), `{"v":1,"lease":"x"}`, `{"id":"a","hash":"b"}`, `{"v":1,"keys":[{}]}`, ``} {
+	f.Add(string(good))
+	for _, seed := range []string{`{"v":1,"lease":"x"}`, `{"id":"a","hash":"b"}`, `{"v":1,"keys":[{}]}`, ``} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, value string) {

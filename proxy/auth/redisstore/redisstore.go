@@ -17,8 +17,8 @@ import (
 // ErrCacheDown reports that Redis was not asked, because it did not answer a moment ago.
 var ErrCacheDown = errors.New("the shared cache does not answer")
 
-// Cache is the tier in Redis. Get, Lease, Store, Release, Evict and Invalidate are safe for concurrent use. Run hears and
-// beats; it is called once.
+// Cache is the tier in Redis. Get, Lease, Store, Release, Evict and Invalidate are safe for concurrent use. Run hears
+// and beats; it is called once.
 type Cache struct {
 	cfg     Config
 	client  redis.UniversalClient
@@ -44,8 +44,8 @@ var (
 	_ auth.Fleet   = (*Cache)(nil)
 )
 
-// New returns a Cache that has asked nothing yet. Close frees it. The library's own log, which is one per process, is turned
-// off: what is worth saying is said once per change through Logger.
+// New returns a Cache that has asked nothing yet. Close frees it. The library's own log, which is one per process, is
+// turned off: what is worth saying is said once per change through Logger.
 func New(cfg Config) (*Cache, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
@@ -109,8 +109,8 @@ func (c *Cache) ask(ctx context.Context, command string, do func(context.Context
 	return err
 }
 
-// tell is a round trip that no request waits for. It neither heeds the breaker nor tells it: an operator's DEL is worth a
-// try, and a Redis that takes 200 ms is alive for heartbeats but not for look-ups.
+// tell is a round trip that no request waits for. It neither heeds the breaker nor tells it: an operator's DEL is
+// worth a try, and a Redis that takes 200 ms is alive for heartbeats but not for look-ups.
 func (c *Cache) tell(ctx context.Context, command string, do func(context.Context) error) error {
 	_, err := c.trip(ctx, slowTimeout, command, do)
 	return err
@@ -134,11 +134,11 @@ func (c *Cache) trip(
 
 // notServing says that Redis answers every command with this error, so that there is no point in asking more.
 func notServing(err error) bool {
-	return redis.HasErrorPrefix(err, "LOADING") || redis.HasErrorPrefix(err, "NOAUTH") || redis.HasErrorPrefix(err, "WRONGPASS")
+	return redis.IsLoadingError(err) || redis.HasErrorPrefix(err, "NOAUTH") || redis.HasErrorPrefix(err, "WRONGPASS")
 }
 
-// outcomeOf says how a round trip ended. An error that Redis itself answered with (out of memory, read-only, loading) is
-// not silence: it comes at once, and other commands may go on.
+// outcomeOf says how a round trip ended. An error that Redis itself answered with (out of memory, read-only, loading)
+// is not silence: it comes at once, and other commands may go on.
 func outcomeOf(ctx context.Context, err error) string {
 	var answer redis.Error
 	var network net.Error

@@ -109,4 +109,30 @@ func TestCacheKeepsItsContract(t *testing.T) {
 	}
 }
 
-var _ = auth.Look
+func TestAValueOfAnotherTypeIsForeign(t *testing.T) {
+	server := servers.StartRedis(t)
+	c := open(t, config(t, server.URL(), "a", ""))
+	do(t, connect(t, server.URL()), "hset", "org:prefix:p", "a", "b")
+	got, err := c.Get(t.Context(), "p")
+	leased, err2 := c.Lease(t.Context(), "p")
+	if err != nil || err2 != nil || got.State != auth.Foreign || leased.State != auth.Foreign {
+		t.Errorf("states %d and %d, %v, %v", got.State, leased.State, err, err2)
+	}
+	stored, err := c.Store(t.Context(), "p", "", authtest.NewRecord(1))
+	released, err2 := c.Release(t.Context(), "p", "x")
+	if stored || released || err != nil || err2 != nil {
+		t.Errorf("stored: %v, released: %v, %v, %v", stored, released, err, err2)
+	}
+}
+
+func TestAFloorThatIsNoNumberMakesReadingFail(t *testing.T) {
+	server := servers.StartRedis(t)
+	c := open(t, config(t, server.URL(), "a", ""))
+	do(t, connect(t, server.URL()), "set", "keygate:floor", "soon")
+	if got, err := c.Get(t.Context(), "p"); err == nil {
+		t.Errorf("%+v", got)
+	}
+	if got, err := c.Lease(t.Context(), "p"); err == nil {
+		t.Errorf("%+v", got)
+	}
+}

@@ -17,21 +17,15 @@ type sighting struct {
 
 var errAnswer = errors.New("the answer is not of the expected form")
 
-// of takes a sighting from three commands. A value of another type than a string is seen as the empty one, which is no
-// record.
-func (s *sighting) of(now *redis.TimeCmd, value, floor *redis.StringCmd) (err error) {
-	if err := now.Err(); err != nil {
+// of takes a sighting from three commands and the error of all, which is the first of theirs, or one that the library
+// does not always give to the commands as well. A value of another type than a string is seen as the empty one, which
+// is no record.
+func (s *sighting) of(err error, now *redis.TimeCmd, value, floor *redis.StringCmd) error {
+	if err != nil && !errors.Is(err, redis.Nil) && !redis.HasErrorPrefix(err, "WRONGTYPE") {
 		return err
 	}
 	s.now = now.Val().UnixMilli()
-	switch err := value.Err(); {
-	case err == nil:
-		s.present, s.value = true, value.Val()
-	case redis.HasErrorPrefix(err, "WRONGTYPE"):
-		s.present = true
-	case !errors.Is(err, redis.Nil):
-		return err
-	}
+	s.present, s.value = !errors.Is(value.Err(), redis.Nil), value.Val()
 	if errors.Is(floor.Err(), redis.Nil) {
 		return nil
 	}

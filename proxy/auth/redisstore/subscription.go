@@ -45,7 +45,8 @@ func (c *Cache) keepSubscribed(ctx context.Context, server *redis.Client) {
 	}
 }
 
-// subscribed subscribes once, calls up when that is confirmed and copies are demoted, and delivers until the link fails.
+// subscribed subscribes once, calls up when that is confirmed and copies are demoted, and delivers until the link
+// fails.
 func (c *Cache) subscribed(ctx context.Context, server *redis.Client, up func()) error {
 	s := newSubscription(server, c.names.record)
 	defer s.close()

@@ -159,7 +159,9 @@ func TestASentinelFailOverIsFollowed(t *testing.T) {
 
 	mark := a.Mark()
 	master.Kill()
-	until(t, "a fail-over", func() bool { return strings.Contains(do(t, onReplica, "info", "replication").(string), "role:master") })
+	until(t, "a fail-over", func() bool {
+		return strings.Contains(do(t, onReplica, "info", "replication").(string), "role:master")
+	})
 	a.Await(t, mark, auth.Demote, "")
 	if got, err := a.Get(t.Context(), "p"); err != nil || got.State != auth.Held {
 		t.Errorf("state %d, %v", got.State, err)

@@ -13,7 +13,8 @@ import (
 )
 
 // errURL never shows the URL, or the library's words about it, because both may hold a password.
-var errURL = errors.New("the Redis URL is not understood: write redis://[USER:PASSWORD@]HOST:PORT[,HOST:PORT…][/DB][?PARAMETERS], " +
+var errURL = errors.New("the Redis URL is not understood: " +
+	"write redis://[USER:PASSWORD@]HOST:PORT[,HOST:PORT…][/DB][?PARAMETERS], " +
 	"rediss:// for TLS or unix://PATH, with characters such as / in a password percent-encoded")
 
 const (
