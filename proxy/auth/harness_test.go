@@ -318,8 +318,10 @@ type hookedSource struct {
 	auth.Source
 	hooks   *hooks
 	queries atomic.Int64
-	down    atomic.Bool // fails at once
-	hung    atomic.Bool // answers nothing
+	at      atomic.Int64 // how many at present
+	most    atomic.Int64 // and at most
+	down    atomic.Bool  // fails at once
+	hung    atomic.Bool  // answers nothing
 	delay   atomic.Int64
 }
 
@@ -327,6 +329,12 @@ var errDown = errors.New("the source is down")
 
 func (s *hookedSource) Lookup(ctx context.Context, prefix string) ([]auth.Key, error) {
 	s.queries.Add(1)
+	for at := s.at.Add(1); ; {
+		if most := s.most.Load(); at <= most || s.most.CompareAndSwap(most, at) {
+			break
+		}
+	}
+	defer s.at.Add(-1)
 	s.hooks.at("before lookup")
 	defer s.hooks.at("after lookup")
 	if d := time.Duration(s.delay.Load()); d > 0 {

@@ -1,7 +1,9 @@
 package auth_test
 
 import (
+	"fmt"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -14,23 +16,40 @@ import (
 func (f *fleet) known(t *testing.T) testKey {
 	t.Helper()
 	k := f.truth.create(t)
-	for _, p := range []*proxy{f.a, f.b} {
+	for _, p := range f.both() {
 		expect(t, "before the outage", p.settled(t, k), auth.Allowed)
 	}
 	settle(t, f.operator, f.a, f.b)
+	f.a.confirms(t, k)
+	f.b.confirms(t, k)
 	return k
 }
 
-// stays asks for a while, often enough for every time-out and retry of an outage to be met.
-func stays(t *testing.T, what string, p *proxy, k testKey, want auth.Reason) {
+// confirms waits until what was heard of the fill itself has been confirmed, which happens by itself.
+func (p *proxy) confirms(t *testing.T, k testKey) {
 	t.Helper()
-	for began := time.Now(); time.Since(began) < 1500*time.Millisecond; {
-		if d := p.Resolve(t.Context(), k.text); d.Reason != want {
-			t.Errorf("%s, %v after: %v, want %v", what, time.Since(began), d.Reason, want)
-			return
+	authtest.Eventually(t, "confirmed copy", func() bool {
+		state := p.Explain(t.Context(), k.prefix).Memory.State
+		return state == "fresh" || state == "expired"
+	})
+}
+
+// stays asks for a while, long enough for every time-out and retry of an outage to be met.
+func stays(t *testing.T, what string, proxies []*proxy, want auth.Reason, keys ...testKey) {
+	t.Helper()
+	for began := time.Now(); time.Since(began) < 1200*time.Millisecond; {
+		for i, p := range proxies {
+			for _, k := range keys {
+				if d := p.Resolve(t.Context(), k.text); d.Reason != want {
+					t.Errorf("%s, proxy %d, %v after: %v, want %v", what, i, time.Since(began), d.Reason, want)
+					return
+				}
+			}
 		}
 	}
 }
+
+func (f *fleet) both() []*proxy { return []*proxy{f.a, f.b} }
 
 func (f *fleet) sourceDown(down bool) {
 	f.a.source.down.Store(down)
@@ -53,17 +72,14 @@ func TestKnownKeysSurviveAFlushWhileTheSourceIsDown(t *testing.T) {
 			f := newFleet(t, false, nil)
 			keys := []testKey{f.known(t), f.known(t), f.known(t)}
 			f.sourceDown(true)
-			for _, p := range []*proxy{f.a, f.b} {
+			for _, p := range f.both() {
 				expect(t, "an unknown key", p.Resolve(t.Context(), mint(t).text), auth.Unavailable)
 			}
 			marks := []int{f.a.heard.Mark(), f.b.heard.Mark()}
 			lose(t, f)
 			f.a.heard.Await(t, marks[0], auth.Demote, "")
 			f.b.heard.Await(t, marks[1], auth.Demote, "")
-			for _, k := range keys {
-				stays(t, "on a", f.a, k, auth.Allowed)
-				stays(t, "on b", f.b, k, auth.Allowed)
-			}
+			stays(t, "since it was lost", f.both(), auth.Allowed, keys...)
 			f.sourceDown(false)
 			for _, k := range keys {
 				f.truth.revoke(t, k)
@@ -78,7 +94,7 @@ func TestKnownKeysSurviveAFlushWhileTheSourceIsDown(t *testing.T) {
 // recovers waits until both proxies tell the truth again, not from what was last known.
 func (f *fleet) recovers(t *testing.T, k testKey, want auth.Reason) {
 	t.Helper()
-	for _, p := range []*proxy{f.a, f.b} {
+	for _, p := range f.both() {
 		authtest.Eventually(t, "recovery", func() bool {
 			d := p.Resolve(t.Context(), k.text)
 			return d.Reason == want && !d.LastKnown
@@ -87,12 +103,12 @@ func (f *fleet) recovers(t *testing.T, k testKey, want auth.Reason) {
 }
 
 func TestARecordPastItsTimeStaysInRedisWhileTheSourceIsDown(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, false, briefly)
 	k := f.truth.create(t)
 	f.plantStale(t, k)
 	f.sourceDown(true)
-	stays(t, "on a", f.a, k, auth.Allowed)
-	stays(t, "on b", f.b, k, auth.Allowed)
+	stays(t, "since the source is down", f.both(), auth.Allowed, k)
 	f.sourceDown(false)
 	f.recovers(t, k, auth.Allowed)
 }
@@ -110,44 +126,48 @@ func TestADelIsHeardAtEveryAgeOfACopy(t *testing.T) {
 		{"demoted", nil, func(_ *testing.T, f *fleet, _ testKey) { f.a.Heard(demote); f.b.Heard(demote) }},
 		{"last known", briefly, func(t *testing.T, f *fleet, k testKey) {
 			f.sourceDown(true)
-			stays(t, "last known", f.a, k, auth.Allowed)
+			stays(t, "last known", []*proxy{f.a}, auth.Allowed, k)
 		}},
 		{"evicted by Redis for want of memory", nil, func(t *testing.T, f *fleet, k testKey) {
 			marks := []int{f.a.heard.Mark(), f.b.heard.Mark()}
 			command(t, f.operator, "pexpire", "org:prefix:"+k.prefix, 1)
 			f.a.heard.Await(t, marks[0], auth.Look, k.prefix)
 			f.b.heard.Await(t, marks[1], auth.Look, k.prefix)
-			for _, p := range []*proxy{f.a, f.b} {
+			for _, p := range f.both() {
 				expect(t, "after the eviction", p.settled(t, k), auth.Allowed)
 			}
 			settle(t, f.operator, f.a, f.b)
 		}},
 	} {
 		for _, down := range []bool{false, true} {
-			f := newFleet(t, false, age.change)
-			k := f.known(t)
-			age.make(t, f, k)
-			f.sourceDown(down)
-			f.truth.revoke(t, k)
-			del(t, f.operator, k)
-			settle(t, f.operator, f.a, f.b)
-			want := []auth.Reason{auth.Unavailable}
-			if !down {
-				want = append(want, auth.Revoked)
-			}
-			for i, p := range []*proxy{f.a, f.b} {
-				if d := p.Resolve(t.Context(), k.text); !slices.Contains(want, d.Reason) {
-					t.Errorf("%s, source down %v, proxy %d: %v after the DEL", age.name, down, i, d.Reason)
+			t.Run(fmt.Sprintf("%s, source down %v", age.name, down), func(t *testing.T) {
+				t.Parallel()
+				f := newFleet(t, false, age.change)
+				k := f.known(t)
+				age.make(t, f, k)
+				f.sourceDown(down)
+				f.truth.revoke(t, k)
+				del(t, f.operator, k)
+				settle(t, f.operator, f.a, f.b)
+				want := []auth.Reason{auth.Unavailable}
+				if !down {
+					want = append(want, auth.Revoked)
 				}
-			}
-			f.sourceDown(false)
-			f.recovers(t, k, auth.Revoked)
+				for i, p := range f.both() {
+					if d := p.Resolve(t.Context(), k.text); !slices.Contains(want, d.Reason) {
+						t.Errorf("proxy %d: %v after the DEL", i, d.Reason)
+					}
+				}
+				f.sourceDown(false)
+				f.recovers(t, k, auth.Revoked)
+			})
 		}
 	}
 }
 
 // A record whose eviction this proxy may have missed is believed no longer than a copy in memory is, and is verified.
 func TestRecordsFromBeforeADoubtAreVerified(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, false, func(cfg *auth.Config) { cfg.CacheTTL = 500 * time.Millisecond })
 	k := f.known(t)
 	f.truth.revoke(t, k) // and nobody is told: a gap in the change log, a DEL that a fail-over lost
@@ -163,17 +183,19 @@ func TestRecordsFromBeforeADoubtAreVerified(t *testing.T) {
 }
 
 func TestRecordsFromBeforeADoubtAreLastKnownWhileTheSourceIsDown(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, false, func(cfg *auth.Config) { cfg.CacheTTL = 200 * time.Millisecond })
 	k := f.known(t)
 	f.sourceDown(true)
 	f.a.Heard(auth.Change{Verb: auth.Demote, Scope: auth.Scope{All: true}})
-	stays(t, "in doubt", f.a, k, auth.Allowed)
+	stays(t, "in doubt", []*proxy{f.a}, auth.Allowed, k)
 	f.sourceDown(false)
 	f.recovers(t, k, auth.Allowed)
 }
 
 // While the shared cache has not answered that what changed is gone from it, it is not asked for it.
 func TestRedisIsNotReadBeforeItHasEvictedWhatChanged(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, false, nil)
 	k := f.known(t)
 	stopped := f.a.hooks.arm("before evict")
@@ -187,4 +209,181 @@ func TestRedisIsNotReadBeforeItHasEvictedWhatChanged(t *testing.T) {
 	expect(t, "after the DEL", f.a.settled(t, k), auth.Revoked)
 }
 
-var _ = servers.StartRedis
+// faults are ways in which a tier does not answer, and how that ends.
+var faults = []struct {
+	name       string
+	begin, end func(server *servers.RedisServer)
+}{
+	{"Redis dead", (*servers.RedisServer).Kill, (*servers.RedisServer).Start},
+	{"Redis frozen", (*servers.RedisServer).Pause, (*servers.RedisServer).Continue},
+}
+
+// newCutOff returns a proxy with the Redis deadline of production, and a key that it knows.
+func newCutOff(t *testing.T, change func(*auth.Config)) (*truth, *servers.RedisServer, *proxy, testKey) {
+	t.Helper()
+	truth, server := newTruth(t), servers.StartRedis(t)
+	p := newProxy(t, settings{truth: truth, redis: server, id: "a", redisTimeout: 50 * time.Millisecond, change: change})
+	k := truth.create(t)
+	expect(t, "before the outage", p.settled(t, k), auth.Allowed)
+	settle(t, operator(t, server), p)
+	p.confirms(t, k)
+	return truth, server, p, k
+}
+
+// median is that of so many look-ups, all of them allowed.
+func median(t *testing.T, p *proxy, k testKey) time.Duration {
+	t.Helper()
+	took := make([]time.Duration, 5000)
+	for i := range took {
+		began := time.Now()
+		d := p.Resolve(t.Context(), k.text)
+		took[i] = time.Since(began)
+		if d.Reason != auth.Allowed {
+			t.Fatalf("a known key: %v", d.Reason)
+		}
+	}
+	slices.Sort(took)
+	return took[len(took)/2]
+}
+
+// With both tiers gone, what memory holds is answered as ever, what nobody knows is refused as unknown within the
+// budget, and everything recovers by itself.
+func TestBothTiersGone(t *testing.T) {
+	for _, fault := range faults {
+		t.Run(fault.name, func(t *testing.T) {
+			t.Parallel()
+			truth, server, p, k := newCutOff(t, nil)
+			before := median(t, p, k)
+			fault.begin(server)
+			p.source.hung.Store(true)
+			for range 3 {
+				began := time.Now()
+				expect(t, "an unknown key", p.Resolve(t.Context(), mint(t).text), auth.Unavailable)
+				if took := time.Since(began); took > 1200*time.Millisecond { // half a second, on a machine that is busy
+					t.Errorf("an unknown key was told so after %v", took)
+				}
+				if during := median(t, p, k); during > 5*before+10*time.Microsecond {
+					t.Errorf("a memory hit takes %v, before the outage %v", during, before)
+				}
+			}
+			fault.end(server)
+			p.source.hung.Store(false)
+			fresh := truth.create(t)
+			authtest.Eventually(t, "recovery", func() bool {
+				return p.Resolve(t.Context(), fresh.text).Reason == auth.Allowed && p.SourceHealthy() && p.cache.Healthy()
+			})
+		})
+	}
+}
+
+// Known keys walk through the dead tiers each time, and are answered all the same.
+func TestKnownKeysOutliveTheirTimeInAnOutage(t *testing.T) {
+	for _, fault := range faults {
+		t.Run(fault.name, func(t *testing.T) {
+			t.Parallel()
+			truth, server, p, k := newCutOff(t, briefly)
+			fault.begin(server)
+			expect(t, "Redis gone", p.Resolve(t.Context(), k.text), auth.Allowed)
+			p.source.down.Store(true)
+			stays(t, "both gone", []*proxy{p}, auth.Allowed, k)
+			fault.end(server)
+			stays(t, "Redis back", []*proxy{p}, auth.Allowed, k)
+			truth.revoke(t, k)
+			p.Changed(auth.Change{Verb: auth.Remove, Scope: auth.Scope{Prefixes: []string{k.prefix}}})
+			stays(t, "removed, source gone", []*proxy{p}, auth.Unavailable, k)
+			p.source.down.Store(false)
+			expect(t, "both back", p.settled(t, k), auth.Revoked)
+		})
+	}
+}
+
+// What was removed while Redis could not be told is refused here at once, and elsewhere as soon as Redis is back.
+func TestRemovedKeysStayRefusedThroughAnOutage(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, false, nil)
+	k := f.known(t)
+	f.server.Pause()
+	f.sourceDown(true)
+	f.truth.revoke(t, k)
+	f.a.Changed(auth.Change{Verb: auth.Remove, Scope: auth.Scope{Prefixes: []string{k.prefix}}})
+	stays(t, "where it was heard", []*proxy{f.a}, auth.Unavailable, k)
+	expect(t, "elsewhere, cut off from everything", f.b.Resolve(t.Context(), k.text), auth.Allowed)
+	f.server.Continue()
+	authtest.Eventually(t, "refusal elsewhere", func() bool { return f.b.Resolve(t.Context(), k.text).Outcome() != auth.Allow })
+	stays(t, "with Redis back", f.both(), auth.Unavailable, k)
+	f.sourceDown(false)
+	f.recovers(t, k, auth.Revoked)
+}
+
+func TestLastKnownAnswersEndWithTheirLimit(t *testing.T) {
+	t.Parallel()
+	for _, limit := range []time.Duration{0, 700 * time.Millisecond} {
+		truth := newTruth(t)
+		p := newProxy(t, settings{truth: truth, change: func(cfg *auth.Config) {
+			cfg.CacheTTL, cfg.StaleIfError = 100*time.Millisecond, limit
+		}})
+		k := truth.create(t)
+		before := time.Now()
+		expect(t, "before the outage", p.settled(t, k), auth.Allowed)
+		p.source.down.Store(true)
+		var lasted time.Duration
+		for time.Since(before) < 1500*time.Millisecond {
+			if p.Resolve(t.Context(), k.text).Reason == auth.Allowed {
+				lasted = time.Since(before)
+			}
+		}
+		if least := max(limit, 90*time.Millisecond) / 2; lasted < least || lasted > max(limit, 100*time.Millisecond)+300*time.Millisecond {
+			t.Errorf("with a limit of %v the last known answer lasted %v", limit, lasted)
+		}
+	}
+}
+
+// A source that hangs is asked once a second, and one that returns is met by no crowd.
+func TestASourceThatReturnsIsNotStampeded(t *testing.T) {
+	t.Parallel()
+	const concurrency, rate = 4, 100
+	truth := newTruth(t)
+	p := newProxy(t, settings{truth: truth, change: func(cfg *auth.Config) {
+		cfg.CacheTTL, cfg.SourceConcurrency, cfg.SourceRate = 20*time.Millisecond, concurrency, rate
+	}})
+	keys := make([]testKey, 200)
+	for i := range keys {
+		keys[i] = mint(t)
+	}
+	truth.insert(t, keys...)
+	for _, k := range keys {
+		expect(t, "before the outage", p.settled(t, k), auth.Allowed)
+	}
+	p.source.hung.Store(true)
+	before := p.source.queries.Load()
+	crowd := func(lasts time.Duration) (unknown int64) {
+		var all sync.WaitGroup
+		for _, k := range keys {
+			all.Go(func() {
+				for began := time.Now(); time.Since(began) < lasts; {
+					expect(t, "a known key", p.Resolve(t.Context(), k.text), auth.Allowed)
+				}
+			})
+		}
+		all.Wait()
+		return p.source.queries.Load() - before
+	}
+	began := time.Now()
+	if queries := crowd(2500 * time.Millisecond); queries > concurrency+failuresToPause+2+int64(time.Since(began).Seconds()) {
+		t.Errorf("%d queries of a source that hangs for %v", queries, time.Since(began))
+	} else {
+		t.Logf("%d queries of a source that hangs for %v", queries, time.Since(began))
+	}
+	p.source.hung.Store(false)
+	before, began = p.source.queries.Load(), time.Now()
+	if queries := crowd(2 * time.Second); queries > rate*int64(2+time.Since(began).Seconds()) || queries < 5 {
+		t.Errorf("%d queries within %v of its return", queries, time.Since(began))
+	} else {
+		t.Logf("%d queries within %v of its return, %d at once", queries, time.Since(began), p.source.most.Load())
+	}
+	if most := p.source.most.Load(); most > concurrency {
+		t.Errorf("%d queries at once", most)
+	}
+}
+
+const failuresToPause = 3
