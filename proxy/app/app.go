@@ -92,6 +92,7 @@ func (a *App) Run(ctx context.Context) error {
 	if a.redis != nil {
 		group.Go(func() error { return a.redis.Run(behind, a.heard) })
 	}
+	a.awaitFleet(ctx)
 	a.log.Info("serving", "clients", a.Addr().String(), "admin", a.AdminAddr().String())
 
 	front, cancel := context.WithCancel(ctx)
@@ -106,6 +107,20 @@ func (a *App) Run(ctx context.Context) error {
 	}
 	a.log.Info("stopped")
 	return errors.Join(err, a.close())
+}
+
+// fleetPatience is how long to wait for Redis before serving without it.
+const fleetPatience = 500 * time.Millisecond
+
+// awaitFleet waits until other proxies' invalidations are heard: what is answered before that, nobody could take back.
+func (a *App) awaitFleet(ctx context.Context) {
+	if a.redis == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, fleetPatience)
+	defer cancel()
+	for !a.redis.Subscribed() && pause(ctx, fleetPatience/100) {
+	}
 }
 
 // redisTries is how often a Redis that is needed is asked: the first connection may take longer than a request would

@@ -41,7 +41,7 @@ const (
 	Absent  State = iota // nothing
 	Held                 // a record of ours, sealed as ours
 	Leased               // a lease: somebody is reading the source
-	Forged               // shaped like a record of ours, but its seal is missing or wrong
+	Forged               // shaped like a record of ours, but not to be believed: unsealed, void by the floor, from the future
 	Foreign              // something else, which is not ours to replace
 )
 
