@@ -187,7 +187,7 @@ func TestAnswersAreReadStrictly(t *testing.T) {
 				if got.status() != test.status || test.status != 502 && got.body != test.body || got.cut {
 					t.Errorf("answered %q %q", got.head, got.body)
 				}
-				if got.values("Trailer") != nil {
+				if got.values("Trailer") != nil || !strings.HasPrefix(got.head, "HTTP/1.1 ") {
 					t.Errorf("passed on %q", got.head)
 				}
 			}
@@ -337,6 +337,7 @@ func TestErrorsSayWhatWentWrong(t *testing.T) {
 		want       error
 	}{
 		{"malformed", "HTTP/1.1 2000\r\n\r\n", forward.ErrBadResponse},
+		{"too long", "HTTP/1.1 200 OK\r\nA: " + strings.Repeat("x", 70000), forward.ErrBadResponse},
 		{"closed", "", forward.ErrUnreachable},
 		{"closed in the head", "HTTP/1.1 200 OK\r\n", forward.ErrUnreachable},
 		{"closed in a short body", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n", forward.ErrUnreachable},

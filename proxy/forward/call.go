@@ -36,9 +36,6 @@ type call struct {
 	upload *upload      // nil unless body is being sent
 	live   *live        // nil unless the exchange may take long
 	goesOn bool         // after Forward: the call is not used again
-
-	abandon   *time.Timer   // of what waits to be handed the client's connection
-	abandoned chan struct{} // closed when that was in vain; nil unless it waits
 }
 
 func (c *call) release() {
@@ -71,19 +68,18 @@ func (c *call) try(g *group) (err error) {
 			c.repeat(repeatPause)
 			continue
 		}
-		err = c.attempt(g.targets[i])
-		if errors.Is(err, ErrTimeout) || c.up == nil && !errors.Is(err, ErrBusy) {
-			c.f.failed(g, g.targets[i])
-		}
+		err = c.attempt(g, g.targets[i])
 		switch {
-		case errors.Is(err, errStale): // nothing was sent: take another connection
-		case err != nil && c.up == nil: // nothing was sent: take another upstream
-			tried |= 1 << i
-		case err != nil && c.mayRepeat(err):
-			c.repeat(0)
-		case err == nil && c.mayAskAgain():
+		case err == nil && !c.mayAskAgain():
+			return nil
+		case err == nil:
 			c.refused = true
 			c.repeat(repeatPause)
+		case errors.Is(err, errStale): // nothing was sent: take another connection
+		case c.up == nil: // nothing was sent: take another upstream
+			tried |= 1 << i
+		case c.mayRepeat(err):
+			c.repeat(0)
 		default:
 			return err
 		}
@@ -110,9 +106,10 @@ func (c *call) mayAskAgain() bool {
 }
 
 // attempt asks one upstream. After an error nothing goes on, and the connection is closed.
-func (c *call) attempt(t *target) error {
+func (c *call) attempt(g *group, t *target) error {
 	var err error
 	if c.up, err = t.get(c.repeated); err != nil {
+		c.f.failed(g, t, err)
 		return err
 	}
 	var h head
@@ -138,7 +135,9 @@ func (c *call) attempt(t *target) error {
 	if c.up = failed; c.upload != nil && c.upload.client {
 		return c.upload.err
 	}
-	return upstreamError(err)
+	err = upstreamError(err)
+	c.f.failed(g, t, err)
+	return err
 }
 
 // drop ends what belongs to the exchange, unless it has ended, and gives its connection back.

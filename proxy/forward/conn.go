@@ -52,6 +52,7 @@ func newConn(nc, socket net.Conn, t *target) *conn {
 }
 
 func (c *conn) begin() {
+	c.usedAt = time.Now()
 	c.sent, c.answered, c.request = false, false, nil
 	c.br = readers.Get().(*bufio.Reader)
 	c.br.Reset(c)
@@ -77,7 +78,6 @@ func (c *conn) wait(until time.Time) error {
 // send sends a whole request, whose answer is awaited for as long as patience, and up to an eighth longer: a deadline of
 // an earlier exchange is kept if it is good enough, since to set one takes as long as to read an answer's head.
 func (c *conn) send(request []byte, patience time.Duration) error {
-	c.usedAt = time.Now()
 	early, late := c.usedAt.Add(patience), c.usedAt.Add(patience+patience/8)
 	if c.until.Before(early) || c.until.After(late) {
 		_ = c.wait(late)

@@ -15,7 +15,10 @@ import (
 	"github.com/valyala/fasthttp"
 )
 
-var errClosed = fmt.Errorf("%w: the forwarder is closed", ErrUnreachable)
+var (
+	errConnecting = fmt.Errorf("%w: connecting", ErrUnreachable)
+	errClosed     = fmt.Errorf("%w: the forwarder is closed", ErrUnreachable)
+)
 
 // Forwarder sends requests to upstreams. Safe for concurrent use.
 type Forwarder struct {
@@ -66,9 +69,7 @@ func (f *Forwarder) Forward(ctx *fasthttp.RequestCtx, exchange Exchange) error {
 	c.ctx, c.exchange = ctx, exchange
 	err := c.run()
 	f.metrics.observe(ctx.Response.StatusCode(), err)
-	if c.goesOn {
-		c.awaitTakeOver()
-	} else {
+	if !c.goesOn {
 		c.release()
 	}
 	return err
@@ -95,25 +96,25 @@ func (f *Forwarder) Close() {
 type live struct {
 	up, client net.Conn
 	unwatch    func()
-	mu         sync.Mutex // held while cutting, so that a connection's next user is not cut
-	wasCut     bool
-	ended      bool
-	abandon    *time.Timer // ends what waits for a client's connection that may never be handed over; nil if none does
+	cuts       chan struct{} // closed when it was cut
+
+	mu    sync.Mutex // held while cutting, so that a connection's next user is not cut
+	isCut bool
+	ended bool
 }
 
 func (f *Forwarder) begin(c *call) error {
-	c.live = &live{up: c.up.Conn, client: c.ctx.Conn(), unwatch: func() {}}
+	l := &live{up: c.up.Conn, client: c.ctx.Conn(), unwatch: func() {}, cuts: make(chan struct{})}
 	f.mu.Lock()
 	if f.closed {
-		c.live = nil
 		f.mu.Unlock()
 		return errClosed
 	}
-	f.lives[c.live] = struct{}{}
+	f.lives[l] = struct{}{}
 	f.ended.Add(1)
 	f.mu.Unlock()
-	if c.exchange.Watch != nil {
-		c.live.unwatch = c.exchange.Watch(c.live.cut)
+	if c.live = l; c.exchange.Watch != nil {
+		l.unwatch = c.exchange.Watch(l.cut)
 	}
 	return nil
 }
@@ -132,13 +133,11 @@ func (f *Forwarder) end(l *live) {
 func (l *live) cut() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.ended {
+	if l.isCut || l.ended {
 		return
 	}
-	l.wasCut = true
+	l.isCut = true
+	close(l.cuts)
 	l.up.Close()
 	l.client.Close()
-	if l.abandon != nil && l.abandon.Stop() {
-		l.abandon.Reset(0)
-	}
 }

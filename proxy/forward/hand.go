@@ -25,47 +25,49 @@ const (
 )
 
 // takeOver has the server hand over the client's connection once the handler has returned. Then it writes the head, as it
-// is by then, and what serve adds.
+// is by then, and what serve adds. A server that fails before that does not say so; what waits for it must still end.
 func (c *call) takeOver(serve func(client net.Conn) error) {
-	c.goesOn, c.abandoned = true, make(chan struct{})
+	c.goesOn = true
+	handed, done := make(chan net.Conn), make(chan struct{})
 	c.ctx.HijackSetNoResponse(true)
 	c.ctx.Hijack(func(client net.Conn) {
-		if c.abandon != nil && !c.abandon.Stop() {
-			<-c.abandoned // which uses ctx
-			return
+		select {
+		case handed <- client:
+		case <-done:
 		}
-		socket := c.ctx.Conn()
-		_ = c.ctx.SetWriteDeadline(time.Now().Add(c.f.cfg.IdleTimeout))
-		_, err := client.Write(c.ctx.Response.Header.AppendBytes(nil))
-		if err == nil {
-			err = serve(client)
-		}
-		c.drop(false)
-		if tcp, ok := socket.(interface{ SetLinger(int) error }); ok && err != nil {
-			_ = tcp.SetLinger(0) // a reset: HTTP/1.0 would take an orderly close for the end of the body
-		} else if closeWrite(socket) {
-			_ = client.SetReadDeadline(time.Now().Add(lingering))
-			_, _ = io.Copy(io.Discard, client)
-		}
+		<-done
 	})
+	var cuts chan struct{}
+	if c.live != nil {
+		cuts = c.live.cuts
+	}
+	go func() {
+		defer close(done)
+		select {
+		case client := <-handed:
+			c.serveByHand(client, serve)
+		case <-cuts:
+			c.drop(false)
+		case <-time.After(takenOverWithin):
+			c.drop(false)
+		}
+	}()
 }
 
-// awaitTakeOver is the last that Forward does. A server that fails before it hands over does not say so.
-func (c *call) awaitTakeOver() {
-	if c.abandoned == nil || c.live == nil {
-		return
+func (c *call) serveByHand(client net.Conn, serve func(client net.Conn) error) {
+	socket := c.ctx.Conn()
+	_ = c.ctx.SetWriteDeadline(time.Now().Add(c.f.cfg.IdleTimeout))
+	_, err := client.Write(c.ctx.Response.Header.AppendBytes(nil))
+	if err == nil {
+		err = serve(client)
 	}
-	l, within := c.live, takenOverWithin
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.wasCut {
-		within = 0
+	c.drop(false)
+	if tcp, ok := socket.(interface{ SetLinger(int) error }); ok && err != nil {
+		_ = tcp.SetLinger(0) // a reset: HTTP/1.0 would take an orderly close for the end of the body
+	} else if closeWrite(socket) {
+		_ = client.SetReadDeadline(time.Now().Add(lingering))
+		_, _ = io.Copy(io.Discard, client)
 	}
-	c.abandon = time.AfterFunc(within, func() {
-		c.drop(false)
-		close(c.abandoned)
-	})
-	l.abandon = c.abandon
 }
 
 // answerByHand writes the answer in the server's place, and closes the client's connection: if the client speaks

@@ -83,11 +83,11 @@ func (c *call) parseHead(section []byte) (h head, err error) {
 		return h, bad(err)
 	}
 	h.size = len(section)
-	h.keep = version == "HTTP/1.1 " && !c.lines.Named([]byte("close"))
 	h.length, err = c.framing(version == "HTTP/1.1 ")
 	if c.isHead || h.status < 200 || h.status == fasthttp.StatusNoContent || h.status == fasthttp.StatusNotModified {
 		h.length = 0
 	}
+	h.keep = version == "HTTP/1.1 " && h.length != untilClose && !c.lines.Named([]byte("close"))
 	return h, err
 }
 

@@ -57,7 +57,7 @@ func (t *target) get(fresh bool) (*conn, error) {
 	if err != nil {
 		t.forget()
 		t.f.metrics.dialFailures.WithLabelValues(t.name).Inc()
-		return nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
+		return nil, fmt.Errorf("%w: %w", errConnecting, err)
 	}
 	c.begin()
 	return c, nil

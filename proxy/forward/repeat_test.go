@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/valyala/fasthttp"
+
 	"keygate/proxy/forward"
 )
 
@@ -237,6 +239,33 @@ func TestAPooledConnectionIsNotUsedOnceSomethingCanBeRead(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// A request that the socket does not take at once is finished in another way, on which no old deadline may tell.
+func TestAHugeHeaderIsSentOnAUsedConnection(t *testing.T) {
+	const idle = 200 * time.Millisecond
+	huge := []byte("Host: h\r\nX: " + strings.Repeat("x", 8<<20) + "\r\n")
+	u := startUpstream(t, func(u *upstream, p *peer) {
+		u.next(p)
+		<-time.After(idle + idle/4) // the write deadline of this upload passes
+		p.send(okAnswer)
+		if head := p.head(); len(head) > len(huge) {
+			p.send(okAnswer)
+		}
+	})
+	p := startProxyWith(t, options{config: forward.Config{Upstreams: []string{u.url()}, IdleTimeout: idle},
+		exchange: func(ctx *fasthttp.RequestCtx, e *forward.Exchange) {
+			if string(ctx.Path()) == "/huge" {
+				e.Header = huge
+			}
+		}})
+	p.ask("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n")
+	if got := p.ask("POST /huge HTTP/1.1\r\nHost: h\r\n\r\n"); got.status() != 200 {
+		t.Errorf("answered %q: %v", got.head, p.lastError())
+	}
+	if n, _ := u.counts(); n != 1 {
+		t.Errorf("%d connections", n)
 	}
 }
 

@@ -28,10 +28,13 @@ func (c *call) target() []byte {
 }
 
 // prepare writes the request, with the whole body if it is short and its length known. Chunks are never held: they may
-// be one side of a conversation. fasthttp gives a stream exactly to requests with framing of their own.
+// be one side of a conversation. A server that streams gives a stream exactly to requests that had framing.
 func (c *call) prepare() error {
 	h, body := &c.ctx.Request.Header, c.ctx.Request.BodyStream()
 	c.isHead, c.http11, c.length = h.IsHead(), h.IsHTTP11(), max(int64(h.ContentLength()), inChunks)
+	if held := c.ctx.Request.Body; body == nil && len(held()) > 0 {
+		body, c.length = bytes.NewReader(held()), int64(len(held()))
+	}
 	if c.tooLarge(c.length) {
 		return ErrBodyTooLarge
 	}

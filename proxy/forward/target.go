@@ -123,9 +123,9 @@ func (g *group) pick(tried uint64) int {
 	return best
 }
 
-// failed counts a failure to connect or to answer in time.
-func (f *Forwarder) failed(g *group, t *target) {
-	if t.failures.Add(1) < failuresToEject {
+// failed counts err if it is a failure to connect or to answer in time.
+func (f *Forwarder) failed(g *group, t *target, err error) {
+	if !errors.Is(err, errConnecting) && !errors.Is(err, ErrTimeout) || t.failures.Add(1) < failuresToEject {
 		return
 	}
 	f.mu.Lock()

@@ -177,6 +177,36 @@ func TestTimeoutsMakeAnUpstreamSitOut(t *testing.T) {
 	}
 }
 
+func TestOnlyFailuresInARowMakeAnUpstreamSitOut(t *testing.T) {
+	var mu sync.Mutex
+	asked := 0
+	shaky := startUpstream(t, func(u *upstream, p *peer) {
+		for {
+			if _, ok := u.next(p); !ok {
+				return
+			}
+			mu.Lock()
+			asked++
+			silent := asked%3 != 0 // two of three requests go unanswered
+			mu.Unlock()
+			if !silent {
+				p.send(okAnswer)
+			}
+		}
+	})
+	fine := startUpstream(t, always(okAnswer))
+	p := startProxy(t, forward.Config{Upstreams: []string{shaky.url(), fine.url()}, ResponseTimeout: 20 * time.Millisecond})
+	eventually(t, "it is asked twelve times", func() bool {
+		p.get("/")
+		mu.Lock()
+		defer mu.Unlock()
+		return asked >= 12
+	})
+	if n := p.metric("ejections_total"); n != 0 {
+		t.Errorf("%v ejections", n)
+	}
+}
+
 func TestAUnixSocketIsAnUpstream(t *testing.T) {
 	l := listen(t, "unix", filepath.Join(t.TempDir(), "up"))
 	u := startUpstreamOn(t, l, always(okAnswer))
