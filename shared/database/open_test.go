@@ -133,7 +133,11 @@ func TestManyOpenANewFileAtOnceAndWrite(t *testing.T) {
 					return
 				}
 				// Without the lock at the beginning, the second of two that have read could not write.
-				if _, err := tx.ExecContext(ctx, "insert into t select count(*) from t"); err != nil {
+				var rows int
+				if err := tx.QueryRowContext(ctx, "select count(*) from t").Scan(&rows); err != nil {
+					t.Error(err)
+				}
+				if _, err := tx.ExecContext(ctx, "insert into t values ($1)", rows); err != nil {
 					t.Error(err)
 				}
 				if err := tx.Commit(); err != nil {

@@ -46,7 +46,7 @@ func Parse(text string) (URL, error) {
 	if text == "" {
 		return URL{}, fmt.Errorf("%w: it is empty; use postgres://user@host/name or sqlite:PATH", ErrURL)
 	}
-	return URL{}, fmt.Errorf("%w: it must begin with postgres:// or sqlite:", ErrURL)
+	return URL{}, fmt.Errorf("%w: use postgres://user@host/name or sqlite:PATH", ErrURL)
 }
 
 // Dialect returns which database the URL is for.

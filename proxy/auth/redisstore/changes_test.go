@@ -239,7 +239,7 @@ func TestAHalfOpenLinkIsNoticed(t *testing.T) {
 	a.Await(t, mark, auth.Look, "p")
 }
 
-func pollAgain() { time.Sleep(time.Millisecond) }
+func pollAgain() { <-time.After(time.Millisecond) }
 
 func TestARisenFloorThatWasMissedRemovesAll(t *testing.T) {
 	t.Parallel()
