@@ -7,4 +7,5 @@ import "time"
 const (
 	splitStride = 1
 	chaosFor    = 60 * time.Second
+	slowUploads = 1000
 )

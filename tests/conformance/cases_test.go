@@ -70,6 +70,13 @@ func expand(tb testing.TB, text, key, id string) []byte {
 			line = "X-API-Key: " + key
 		}
 		for line != "" {
+			if plain := strings.IndexAny(line, `~{\\`); plain != 0 {
+				if plain < 0 {
+					plain = len(line)
+				}
+				out, line = append(out, line[:plain]...), line[plain:]
+				continue
+			}
 			var piece string
 			if rest, found := strings.CutPrefix(line, "{#}"); found && lengthAt < 0 {
 				lengthAt, line = len(out), rest
@@ -92,7 +99,6 @@ func expand(tb testing.TB, text, key, id string) []byte {
 
 // nextPiece returns the first piece of line written out, and the rest. A tilde that is meant is returned with a backslash.
 func nextPiece(tb testing.TB, line string) (piece, rest string) {
-	tb.Helper()
 	switch {
 	case line[0] == '{':
 		inside, rest, _ := strings.Cut(line[1:], "}")

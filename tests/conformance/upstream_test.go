@@ -3,6 +3,7 @@ package conformance
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"slices"
 	"strings"
@@ -28,6 +29,7 @@ type reply struct {
 type upstream struct {
 	listener net.Listener
 	answer   func(m *message) reply
+	forgets  bool // it writes nothing down
 	served   sync.WaitGroup
 
 	mu     sync.Mutex
@@ -118,6 +120,9 @@ func (u *upstream) serve(conn net.Conn) {
 }
 
 func (u *upstream) note(n noted) {
+	if u.forgets {
+		return
+	}
 	id := findID(n.target)
 	if id == "" {
 		id = findID(string(n.raw))
@@ -125,6 +130,15 @@ func (u *upstream) note(n noted) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.notes[id] = append(u.notes[id], n)
+}
+
+// take returns what was noted since the last call.
+func (u *upstream) take() []noted {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	all := slices.Concat(slices.Collect(maps.Values(u.notes))...)
+	clear(u.notes)
+	return all
 }
 
 // echo answers with the request's target and what it was told of the organisation, so that an answer cannot be taken for
