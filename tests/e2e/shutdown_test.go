@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"encoding/json"
+	"net"
 	"net/http"
 	"slices"
 	"sync"
@@ -102,6 +103,75 @@ func TestAProxyThatIsStoppedAnswersWhatItHasAccepted(t *testing.T) {
 		t.Errorf("while the proxy stops an event is answered %v", other)
 	}
 	writer.stop(syscall.SIGTERM)
+}
+
+func TestAProxyThatIsStoppedWaitsForTheAPI(t *testing.T) {
+	t.Parallel()
+	arrived, goOn := make(chan bool, 1), make(chan bool)
+	s := newStack(t)
+	proxy := s.proxy(startUpstream(t, func(seen) string {
+		arrived <- true
+		select {
+		case <-goOn:
+		case <-t.Context().Done():
+		}
+		return response("200 OK", "late")
+	}).url)
+	key := s.createKey("acme")
+	w := dial(t, proxy.addr)
+	w.send(request("POST", "/", "{}", "X-API-Key: "+key.Key))
+	<-arrived
+	proxy.signal(syscall.SIGTERM)
+	proxy.closesItsListener()
+	goOn <- true
+	if got := w.receive("POST"); got.status != http.StatusOK || string(got.body) != "late" {
+		t.Errorf("the request in flight is answered %v", got)
+	}
+	if code := proxy.exitCode(); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+}
+
+func TestAWriterThatIsStoppedWaitsForItsCommit(t *testing.T) {
+	t.Parallel()
+	s := newStack(t)
+	writer := s.writer()
+	proxy := s.proxy(writer.url)
+	key := s.createKey("acme")
+	w := dial(t, proxy.addr)
+	lock, err := s.db.Begin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := lock.Exec("lock table events in exclusive mode"); err != nil {
+		t.Fatal(err)
+	}
+	w.send(event(anEvent, "X-API-Key: "+key.Key))
+	eventually(t, "the event to wait in the queue", func() bool { return writer.metric("keygate_writer_queue_rows") == 1 })
+	writer.signal(syscall.SIGTERM)
+	writer.closesItsListener()
+	if err := lock.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	w.receive("POST").wants(t, 201, "accepted")
+	if code := writer.exitCode(); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	if n := events(t, s.db); n != 1 {
+		t.Errorf("%d events are stored, not 1", n)
+	}
+}
+
+// closesItsListener waits until nobody can connect any more.
+func (s *service) closesItsListener() {
+	s.tb.Helper()
+	eventually(s.tb, "the listener to be closed", func() bool {
+		conn, err := net.Dial("tcp", s.addr)
+		if err == nil {
+			_ = conn.Close()
+		}
+		return err != nil
+	})
 }
 
 // checkAllStored wants the acknowledged events to be those that are stored, and nothing else.
