@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/jackc/pgx/v5/pgxpool"
 
@@ -142,9 +141,7 @@ func (s *Source) Lookup(ctx context.Context, prefix string) ([]auth.Key, error) 
 			keys = append(keys, key)
 		}
 	}
-	if err := rows.Err(); untranslatable(err) {
-		return nil, nil
-	} else if err != nil {
+	if err := rows.Err(); err != nil {
 		return nil, fmt.Errorf("asking for a prefix: %w", err)
 	}
 	return keys, nil
@@ -210,10 +207,4 @@ func finite(values []any) {
 			values[i] = time.Unix(0, 0)
 		}
 	}
-}
-
-// untranslatable says that a prefix has a character that the database's encoding has not, so that no row can hold it.
-func untranslatable(err error) bool {
-	failure, ok := errors.AsType[*pgconn.PgError](err)
-	return ok && failure.Code == "22P05"
 }

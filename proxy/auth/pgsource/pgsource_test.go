@@ -215,25 +215,6 @@ func TestARoleThatMayOnlySelectIsEnough(t *testing.T) {
 	authtest.Settle(t, db, l)
 }
 
-func TestAnEncodingThatLacksACharacterHasNoSuchPrefix(t *testing.T) {
-	admin := servers.Postgres(t).Database(t)
-	db := dial(t, admin)
-	name := "latin_" + strings.ToLower(strings.TrimPrefix(admin[strings.LastIndexByte(admin, '/')+1:], "test_"))
-	authtest.Exec(t, db, "create database "+name+" encoding 'LATIN1' locale 'C' template template0")
-	t.Cleanup(func() {
-		if _, err := db.Exec("drop database " + name + " with (force)"); err != nil {
-			t.Error(err)
-		}
-	})
-	url := admin[:strings.LastIndexByte(admin, '/')+1] + name
-	migrate(t, url)
-	source := open(t, pgsource.Config{URL: url})
-	t.Cleanup(source.Close)
-	if keys, err := source.Lookup(t.Context(), "zap_live_€"); err != nil || len(keys) != 0 {
-		t.Errorf("got %v, %v", keys, err)
-	}
-}
-
 func TestMoreRowsThanAPrefixCanHaveAreAnError(t *testing.T) {
 	url := servers.Postgres(t).Database(t)
 	authtest.Exec(t, dial(t, url), foreignTable)

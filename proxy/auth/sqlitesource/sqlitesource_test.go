@@ -177,22 +177,29 @@ func TestALogThatWentBackOrWasPrunedIsInDoubt(t *testing.T) {
 	l, stop := authtest.ListenUntil(t, follower)
 	l.Await(t, 0, auth.Demote, "")
 	mark := authtest.Settle(t, db, l)
-	restore := "delete from keygate_changes where id > 1; update sqlite_sequence set seq = 1 where name = 'keygate_changes'"
-	authtest.Exec(t, db, restore)
+	together := func(statements ...string) {
+		t.Helper()
+		tx, err := db.Begin()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, statement := range statements {
+			authtest.Exec(t, tx, statement)
+		}
+		if err := tx.Commit(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	together("delete from keygate_changes where id > 1",
+		"update sqlite_sequence set seq = 1 where name = 'keygate_changes'",
+		"update api_keys set enabled = 0 where prefix = 'zap_live_b'")
 	l.Await(t, mark, auth.Demote, "")
+	l.Await(t, mark, auth.Remove, "zap_live_b")
 	mark = authtest.Settle(t, db, l)
 
-	// One commit that logs three rows and leaves the last.
-	tx, err := db.Begin()
-	if err != nil {
-		t.Fatal(err)
-	}
-	authtest.Exec(t, tx, "update api_keys set enabled = 0 where prefix = 'zap_live_a'")
-	authtest.Exec(t, tx, "update api_keys set enabled = 0 where prefix = 'zap_live_b'")
-	authtest.Exec(t, tx, "delete from keygate_changes where id < (select max(id) from keygate_changes)")
-	if err := tx.Commit(); err != nil {
-		t.Fatal(err)
-	}
+	together("update api_keys set enabled = 1 where prefix = 'zap_live_a'",
+		"update api_keys set enabled = 1 where prefix = 'zap_live_b'",
+		"delete from keygate_changes where id < (select max(id) from keygate_changes)")
 	l.Await(t, mark, auth.Demote, "")
 	l.Await(t, mark, auth.Remove, "zap_live_b")
 	stop()
