@@ -64,7 +64,7 @@ func Open(ctx context.Context, cfg config.Config, log *slog.Logger, needServers 
 		return nil, errors.Join(err, a.close())
 	}
 	if needServers && a.redis != nil {
-		if err := a.proveRedis(ctx); err != nil {
+		if err := a.redis.Prove(ctx); err != nil {
 			return nil, errors.Join(err, a.close())
 		}
 	}
@@ -121,22 +121,6 @@ func (a *App) awaitFleet(ctx context.Context) {
 	defer cancel()
 	for !a.redis.Subscribed() && pause(ctx, fleetPatience/100) {
 	}
-}
-
-// redisTries is how often a Redis that is needed is asked: the first connection may take longer than a request would
-// wait for, and five failures would be logged as an outage.
-const redisTries = 4
-
-func (a *App) proveRedis(ctx context.Context) (err error) {
-	for range redisTries {
-		if _, err = a.redis.Get(ctx, ""); err == nil || !pause(ctx, redisPause) {
-			break
-		}
-	}
-	if err != nil {
-		return fmt.Errorf("looking for Redis: %w", err)
-	}
-	return nil
 }
 
 // heard passes on what Redis tells.

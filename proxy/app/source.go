@@ -123,11 +123,8 @@ func (a *App) proveSource(ctx context.Context) error {
 	return nil
 }
 
-const (
-	// proveRetry is how often a database that is away is looked for, redisPause a Redis that is needed now.
-	proveRetry = time.Second
-	redisPause = 250 * time.Millisecond
-)
+// proveRetry is how often a database that is away is looked for.
+const proveRetry = time.Second
 
 // followSource waits for the database, and then passes on what is committed there, until ctx ends.
 func (a *App) followSource(ctx context.Context) error {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -28,6 +29,8 @@ type Cache struct {
 	breaker *breaker
 	metrics *Metrics
 	started time.Time
+
+	addresses []string // for people
 
 	floor  floor
 	outlet outlet
@@ -56,15 +59,16 @@ func New(cfg Config) (*Cache, error) {
 	}
 	logging.Disable()
 	c := &Cache{
-		cfg:     cfg,
-		client:  redis.NewUniversalClient(opts),
-		names:   newNames(cfg.KeyPrefix, opts.DB),
-		codec:   codec{secrets: cfg.Secrets, maxTTL: cfg.RedisTTL},
-		metrics: cfg.Metrics,
-		started: time.Now(),
-		outlet:  outlet{metrics: cfg.Metrics},
-		roster:  roster{alive: cfg.Alive},
-		acks:    make(chan message, ackQueue),
+		cfg:       cfg,
+		client:    redis.NewUniversalClient(opts),
+		addresses: opts.Addrs,
+		names:     newNames(cfg.KeyPrefix, opts.DB),
+		codec:     codec{secrets: cfg.Secrets, maxTTL: cfg.RedisTTL},
+		metrics:   cfg.Metrics,
+		started:   time.Now(),
+		outlet:    outlet{metrics: cfg.Metrics},
+		roster:    roster{alive: cfg.Alive},
+		acks:      make(chan message, ackQueue),
 	}
 	c.cluster, _ = c.client.(*redis.ClusterClient)
 	c.wanted.Store(1)
@@ -76,6 +80,15 @@ func New(cfg Config) (*Cache, error) {
 func (c *Cache) Close() error {
 	if err := c.client.Close(); err != nil && !errors.Is(err, redis.ErrClosed) {
 		return fmt.Errorf("closing the connections to Redis: %w", err)
+	}
+	return nil
+}
+
+// Prove asks Redis for its time, with the patience of somebody who starts a program. An error names the address.
+func (c *Cache) Prove(ctx context.Context) error {
+	err := c.tell(ctx, "answer", func(ctx context.Context) error { return c.client.Time(ctx).Err() })
+	if err != nil {
+		return fmt.Errorf("reaching Redis at %s: %w", strings.Join(c.addresses, ","), err)
 	}
 	return nil
 }
