@@ -59,18 +59,21 @@ func (s *Store) Close() error { return s.cache.Close() }
 
 // Get implements auth.Memory. bigcache copies the value and, to compare it, the key: two allocations.
 func (s *Store) Get(prefix []byte) ([]byte, bool) {
-	value, err := s.cache.Get(unsafe.String(unsafe.SliceData(prefix), len(prefix))) // not kept by Get
+	value, err := s.cache.Get(lent(prefix))
 	return value, err == nil
 }
 
 // Set implements auth.Memory. A value that does not fit is dropped, which is a miss later.
-func (s *Store) Set(prefix, value []byte) { _ = s.cache.Set(string(prefix), value) }
+func (s *Store) Set(prefix, value []byte) { _ = s.cache.Set(lent(prefix), value) }
 
 // Delete implements auth.Memory.
-func (s *Store) Delete(prefix []byte) { _ = s.cache.Delete(string(prefix)) }
+func (s *Store) Delete(prefix []byte) { _ = s.cache.Delete(lent(prefix)) }
 
 // Len implements auth.Memory.
 func (s *Store) Len() int { return s.cache.Len() }
+
+// lent is prefix as a string for the length of a call: bigcache keeps a copy of its own.
+func lent(prefix []byte) string { return unsafe.String(unsafe.SliceData(prefix), len(prefix)) }
 
 // hasher is seeded per process: bigcache's own hash is not, so that clients could choose prefixes that evict each
 // other.
