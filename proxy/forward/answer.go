@@ -85,7 +85,7 @@ func (c *call) answerHeld(h head) error {
 		}
 		resp.SwapBody(body)
 	}
-	unsent := c.upload != nil && !c.upload.settle(h)
+	unsent := c.upload != nil && !c.upload.settle(h, false)
 	if c.drop(h.keep); unsent {
 		c.answerByHand(nil)
 	}
@@ -100,7 +100,7 @@ func (c *call) answerStream(h head) error {
 		}
 	}
 	s := newStream(c, h)
-	if unsent := c.upload != nil && !c.upload.suspend(h); unsent || h.length < 0 && !c.http11 {
+	if unsent := c.upload != nil && !c.upload.settle(h, true); unsent || h.length < 0 && !c.http11 {
 		c.answerByHand(s)
 		return nil
 	}

@@ -50,7 +50,7 @@ func (c *call) run() error {
 	if err := c.prepare(); err != nil {
 		return err
 	}
-	if err := c.try(c.f.route(c.target())); err != nil && !c.refused {
+	if err := c.try(c.f.route(c.exchange.Target)); err != nil && !c.refused {
 		return err
 	}
 	return nil // when a 503 was asked again in vain, it stands
@@ -58,17 +58,18 @@ func (c *call) run() error {
 
 // try makes attempts until one is to be the last. What was sent is sent once more at most.
 func (c *call) try(g *group) (err error) {
-	for tried := uint64(0); ; {
-		i := g.pick(tried)
-		if i < 0 { // no upstream let us connect
+	var tried []*target // those that did not let us connect
+	for {
+		t := g.pick(tried)
+		if t == nil { // no upstream let us connect
 			if !c.idempotent || c.repeated || errors.Is(err, ErrBusy) {
 				return err
 			}
-			tried = 0
+			tried = nil
 			c.repeat(repeatPause)
 			continue
 		}
-		err = c.attempt(g, g.targets[i])
+		err = c.attempt(g, t)
 		switch {
 		case err == nil && !c.mayAskAgain():
 			return nil
@@ -77,7 +78,7 @@ func (c *call) try(g *group) (err error) {
 			c.repeat(repeatPause)
 		case errors.Is(err, errStale): // nothing was sent: take another connection
 		case c.up == nil: // nothing was sent: take another upstream
-			tried |= 1 << i
+			tried = append(tried, t)
 		case c.mayRepeat(err):
 			c.repeat(0)
 		default:

@@ -47,14 +47,13 @@ type Config struct {
 	Registerer prometheus.Registerer
 }
 
-// Exchange is what Forward is to know of a request beyond what its ctx says.
+// Exchange is what Forward sends of a request besides its method and body, both of which it takes from ctx.
 type Exchange struct {
-	// Header, unless nil, is sent in place of ctx.Request.Header: complete lines, each with its CR LF, Host among them,
-	// without framing, hop-by-hop and Upgrade lines and without the empty line. It is copied before Forward returns.
-	// If it is nil, ctx.Request.Header is sent with names as fasthttp normalised them, and is changed by that.
+	// Header is complete lines, each with its CR LF: Host among them, without framing, hop-by-hop and Upgrade lines, and
+	// without the empty line. It is sent byte by byte, and not used after Forward has returned.
 	Header []byte
 
-	// Target is the path and query to send and to choose the route by. If nil, it is ctx.Request.Header.RequestURI().
+	// Target is the path and query to send, by which the route is chosen too.
 	Target []byte
 
 	// Upgrade is the protocol that the client asks to switch to, "" for none. If the upstream switches, the two

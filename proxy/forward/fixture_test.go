@@ -10,6 +10,7 @@ import (
 	"net/http/httputil"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -322,14 +323,16 @@ var statuses = []struct {
 	{forward.ErrBodyTooLarge, 413}, {forward.ErrClientBody, 400}, {forward.ErrClientTimeout, 408},
 }
 
+// dropped are the lines that the caller keeps from the upstream.
+var dropped = regexp.MustCompile(
+	`(?im)^(connection|keep-alive|te|trailer|transfer-encoding|content-length|upgrade|expect):.*\r\n`)
+
 func (p *proxy) handle(ctx *fasthttp.RequestCtx, o *options) {
 	h := &ctx.Request.Header
-	e := forward.Exchange{}
+	e := forward.Exchange{Target: h.RequestURI()}
+	e.Header = bytes.TrimSuffix(dropped.ReplaceAll(h.RawHeaders(), nil), []byte("\r\n"))
 	if bytes.EqualFold(h.Peek("Connection"), []byte("upgrade")) {
 		e.Upgrade = string(h.Peek("Upgrade"))
-	}
-	for _, name := range []string{"Connection", "Keep-Alive", "TE", "Trailer", "Transfer-Encoding", "Upgrade", "Expect"} {
-		h.Del(name)
 	}
 	if o.exchange != nil {
 		o.exchange(ctx, &e)

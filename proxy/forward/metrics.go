@@ -41,13 +41,15 @@ func newMetrics(reg prometheus.Registerer, targets map[string]*target) *metrics 
 	for digit := 1; digit < len(m.answers); digit++ {
 		m.answers[digit] = m.requests.WithLabelValues(strconv.Itoa(digit) + "xx")
 	}
+	gauge := func(t *target, state string, count func() float64) {
+		factory.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "keygate_proxy_upstream_connections", Help: "Open connections.",
+			ConstLabels: prometheus.Labels{"upstream": t.name, "state": state},
+		}, count)
+	}
 	for _, t := range targets {
-		for state, count := range map[string]func() float64{"idle": t.idling, "active": t.active} {
-			factory.NewGaugeFunc(prometheus.GaugeOpts{
-				Name: "keygate_proxy_upstream_connections", Help: "Open connections.",
-				ConstLabels: prometheus.Labels{"upstream": t.name, "state": state},
-			}, count)
-		}
+		gauge(t, "idle", func() float64 { idle, _ := t.counts(); return float64(idle) })
+		gauge(t, "active", func() float64 { _, active := t.counts(); return float64(active) })
 	}
 	return m
 }

@@ -16,7 +16,6 @@ type target struct {
 	f                *Forwarder
 	name             string // as metrics and logs call it
 	network, address string
-	host             string      // the Host of requests that came without one
 	tls              *tls.Config // nil: plain
 
 	failures atomic.Int32 // in a row
@@ -134,14 +133,8 @@ func (t *target) close() {
 	}
 }
 
-func (t *target) idling() float64 {
+func (t *target) counts() (idle, active int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return float64(len(t.idle))
-}
-
-func (t *target) active() float64 {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return float64(t.open - len(t.idle))
+	return len(t.idle), t.open - len(t.idle)
 }

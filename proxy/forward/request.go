@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strconv"
 	"time"
+
+	"keygate/proxy/header"
 )
 
 const (
@@ -19,13 +21,6 @@ const (
 	// prefetched is how much of a body fasthttp reads before it calls the handler.
 	prefetched = 8 << 10
 )
-
-func (c *call) target() []byte {
-	if c.exchange.Target != nil {
-		return c.exchange.Target
-	}
-	return c.ctx.Request.Header.RequestURI()
-}
 
 // prepare writes the request, with the whole body if it is short and its length known. Chunks are never held: they may
 // be one side of a conversation. A server that streams gives a stream exactly to requests that had framing.
@@ -57,7 +52,7 @@ func (c *call) prepare() error {
 		return nil
 	}
 	for _, prefix := range c.f.cfg.Idempotent {
-		c.idempotent = c.idempotent || bytes.HasPrefix(c.target(), []byte(prefix))
+		c.idempotent = c.idempotent || bytes.HasPrefix(c.exchange.Target, []byte(prefix))
 	}
 	if body == nil {
 		return nil
@@ -67,23 +62,16 @@ func (c *call) prepare() error {
 
 // appendHead appends all but the framing.
 func (c *call) appendHead() {
-	h := &c.ctx.Request.Header
-	if c.exchange.Header != nil {
-		c.out = append(append(c.out, h.Method()...), ' ')
-		c.out = append(append(c.out, c.target()...), " HTTP/1.1\r\n"...)
-		c.out = append(c.out, c.exchange.Header...)
+	c.out = append(append(c.out, c.ctx.Method()...), ' ')
+	c.out = append(append(c.out, c.exchange.Target...), " HTTP/1.1\r\n"...)
+	c.out = append(c.out, c.exchange.Header...)
+	if c.http11 {
 		return
 	}
-	h.SetNoDefaultContentType(true)
-	h.SetProtocol("HTTP/1.1")
-	h.SetRequestURIBytes(c.target())
-	for _, framing := range []string{"Connection", "Content-Length", "Transfer-Encoding"} {
-		h.Del(framing)
+	lines, _ := header.Parse(nil, append(bytes.Clone(c.exchange.Header), crlf...))
+	if host, err := lines.One(header.Host); host == nil && err == nil {
+		c.out = append(append(c.out, "Host: localhost"...), crlf...)
 	}
-	if len(h.Host()) == 0 {
-		h.SetHost(c.f.groups[0].targets[0].host)
-	}
-	c.out = bytes.TrimSuffix(h.AppendBytes(c.out), []byte("\r\n"))
 }
 
 // hold reads a body behind the head.

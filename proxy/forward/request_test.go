@@ -25,10 +25,10 @@ func TestARequestReachesTheUpstreamAsItIs(t *testing.T) {
 		{"an empty query", "GET /a? HTTP/1.1\r\nHost: h\r\n\r\n", "GET /a? HTTP/1.1", "Host: h", ""},
 		{"an unknown method", "PURGE /a HTTP/1.1\r\nHost: h\r\n\r\n", "PURGE /a HTTP/1.1", "Host: h", ""},
 		{"repeated names and odd values",
-			"GET / HTTP/1.1\r\nHost: h\r\nVia: b\r\nCookie: a=1;b=\"2\"; c\r\nVia: a\r\nCookie: d\r\nX-Empty:\r\n" +
-				"X-Bytes: \xff\tz\r\nUser-Agent: u\r\nContent-Type: t\r\n\r\n",
-			"GET / HTTP/1.1", "Host: h|Via: b|Cookie: a=1;b=\"2\"; c|Via: a|Cookie: d|X-Empty: |X-Bytes: \xff\tz|" +
-				"User-Agent: u|Content-Type: t", ""},
+			"GET / HTTP/1.1\r\nHost: h\r\nvIA: b\r\nCookie: a=1;b=\"2\"; c\r\nVia: a\r\nCookie: d\r\nX-Empty:\r\n" +
+				"X-Bytes: \xff\tz\r\nUser-Agent: u\r\nContent-Type: t\r\nUser-Agent: v\r\nContent-Type:  s \r\n\r\n",
+			"GET / HTTP/1.1", "Host: h|vIA: b|Cookie: a=1;b=\"2\"; c|Via: a|Cookie: d|X-Empty:|X-Bytes: \xff\tz|" +
+				"User-Agent: u|Content-Type: t|User-Agent: v|Content-Type:  s ", ""},
 		{"a body without a type", post("/p", "hello"), "POST /p HTTP/1.1", "Host: example.com|Content-Length: 5", "hello"},
 		{"an empty body", "POST /p HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n", "POST /p HTTP/1.1",
 			"Host: h|Content-Length: 0", ""},
@@ -66,16 +66,16 @@ func TestARequestReachesTheUpstreamAsItIs(t *testing.T) {
 	}
 }
 
-func TestARequestWithoutHostGetsTheUpstreams(t *testing.T) {
+func TestARequestWithoutHostGetsOne(t *testing.T) {
 	u := startUpstream(t, always(okAnswer))
 	p := startProxy(t, forward.Config{Upstreams: []string{u.url()}})
-	p.ask("GET /a HTTP/1.0\r\n\r\n")
-	if got := u.seen()[0].value("Host"); got != u.Addr().String() {
-		t.Errorf("Host: %s", got)
+	p.ask("GET /a HTTP/1.0\r\nA: b\r\n\r\n")
+	if got := u.seen()[0].head; got != "GET /a HTTP/1.1\r\nA: b\r\nHost: localhost\r\n\r\n" {
+		t.Errorf("the upstream saw %q", got)
 	}
 }
 
-func TestACallerMayGiveTheHeaderLinesAndTheTarget(t *testing.T) {
+func TestTheCallerGivesTheHeaderLinesAndTheTarget(t *testing.T) {
 	u := startUpstream(t, always(okAnswer))
 	other := startUpstream(t, always(okAnswer))
 	p := startProxyWith(t, options{
@@ -85,20 +85,9 @@ func TestACallerMayGiveTheHeaderLinesAndTheTarget(t *testing.T) {
 			e.Target = []byte("/b?c")
 		},
 	})
-	c := p.client()
-	c.send(post("/a", "one"))
-	c.answer()
-	c.send("GET /a HTTP/1.1\r\nHost: h\r\n\r\n")
-	c.answer()
-	c.send("POST /a HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\ntwo\r\n0\r\n\r\n")
-	c.answer()
-	want := []message{
-		{head: "POST /b?c HTTP/1.1\r\nhOST: x\r\nx-a: 1\r\nX-A: 2\r\nContent-Length: 3\r\n\r\n", body: "one"},
-		{head: "GET /b?c HTTP/1.1\r\nhOST: x\r\nx-a: 1\r\nX-A: 2\r\n\r\n"},
-		{head: "POST /b?c HTTP/1.1\r\nhOST: x\r\nx-a: 1\r\nX-A: 2\r\nTransfer-Encoding: chunked\r\n\r\n", body: "two"},
-	}
-	if got := u.seen(); !slices.Equal(got, want) {
-		t.Errorf("the upstream saw %+v", got)
+	p.ask(post("/a", "one"))
+	if want := "POST /b?c HTTP/1.1\r\nhOST: x\r\nx-a: 1\r\nX-A: 2\r\nContent-Length: 3\r\n\r\n"; u.seen()[0].head != want {
+		t.Errorf("the upstream saw %q", u.seen()[0].head)
 	}
 }
 

@@ -18,8 +18,6 @@ const (
 	// failuresToEject in a row make an upstream sit out for ejectedFor, unless no other would be left.
 	failuresToEject = 3
 	ejectedFor      = 5 * time.Second
-
-	maxTargets = 64 // of one group, each a bit of what pick is told
 )
 
 // group is the upstreams that share the requests of one prefix.
@@ -55,9 +53,7 @@ func (f *Forwarder) addTargets() error {
 		if err != nil {
 			return err
 		}
-		if g.targets = append(g.targets, t); len(g.targets) > maxTargets {
-			return fmt.Errorf("more than %d upstreams share their requests", maxTargets)
-		}
+		g.targets = append(g.targets, t)
 	}
 	return nil
 }
@@ -67,7 +63,7 @@ func (f *Forwarder) target(text string) (*target, error) {
 	if t := f.targets[text]; t != nil {
 		return t, nil
 	}
-	t := &target{f: f, name: text, network: "unix", host: "localhost"}
+	t := &target{f: f, name: text, network: "unix"}
 	if path, ok := strings.CutPrefix(text, "unix:"); ok && strings.HasPrefix(path, "/") {
 		t.address = path
 		f.targets[text] = t
@@ -86,7 +82,7 @@ func (f *Forwarder) target(text string) (*target, error) {
 	case u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
 		return nil, fmt.Errorf("upstream %q: a URL may hold neither path nor query, since requests keep their own", text)
 	}
-	t.network, t.host, t.address = "tcp", u.Host, net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), port))
+	t.network, t.address = "tcp", net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), port))
 	if u.Scheme == "https" {
 		if t.tls = f.cfg.TLS.Clone(); t.tls == nil {
 			t.tls = &tls.Config{MinVersion: tls.VersionTLS12}
@@ -102,22 +98,21 @@ func (f *Forwarder) route(target []byte) *group {
 	return f.groups[at] // the last one has no prefix
 }
 
-// pick returns the upstream not yet tried that has the fewest exchanges under way, one that sits out only if there is
-// no other, and -1 if all were tried.
-func (g *group) pick(tried uint64) int {
-	if len(g.targets) == 1 {
-		return -int(tried & 1)
+// pick returns the upstream with the fewest exchanges under way that is not among tried, one that sits out only if there
+// is no other, and nil if all were tried.
+func (g *group) pick(tried []*target) (best *target) {
+	if len(g.targets) == 1 && len(tried) == 0 {
+		return g.targets[0]
 	}
-	best, least := -1, 0.0
-	now, turn := time.Now().UnixNano(), int(g.turn.Add(1))
+	now, turn, least := time.Now().UnixNano(), int(g.turn.Add(1)), 0
 	for k := range g.targets {
-		i := (turn + k) % len(g.targets)
-		load := g.targets[i].active()
-		if g.targets[i].outUntil.Load() > now {
-			load += 1e9
+		t := g.targets[(turn+k)%len(g.targets)]
+		_, load := t.counts()
+		if t.outUntil.Load() > now {
+			load += 1 << 30
 		}
-		if tried&(1<<i) == 0 && (best < 0 || load < least) {
-			best, least = i, load
+		if !slices.Contains(tried, t) && (best == nil || load < least) {
+			best, least = t, load
 		}
 	}
 	return best

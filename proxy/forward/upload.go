@@ -114,30 +114,24 @@ func (u *upload) stop() (whole bool) {
 	return u.err == nil
 }
 
-// settle is called when the whole answer has come, and says whether the body was sent to its end. After a refusal
-// nothing more is sent; but an upstream that merely answered early may still want the rest.
-func (u *upload) settle(h head) (whole bool) {
-	if h.status >= 400 || !h.keep {
+// settle is called when the answer has come, or has begun if it is streamed, and says whether the body was sent to its
+// end. A refusal stops the upload, but an upstream that merely answers early may still want the rest. So if the answer is
+// streamed, the client is kept from being read until resume, that the handler may return while the upload goes on.
+func (u *upload) settle(h head, streamed bool) (whole bool) {
+	if h.status >= 400 || !h.keep && !streamed {
 		return u.stop()
 	}
-	<-u.finished
-	return u.err == nil
-}
-
-// suspend is called when the answer begins. It keeps the client from being read until resume, so that the handler may
-// return, and says whether the body was sent to its end.
-func (u *upload) suspend(h head) (whole bool) {
-	if h.status >= 400 {
-		return u.stop()
+	var patience <-chan time.Time
+	var suspend chan<- struct{}
+	if streamed {
+		patience, suspend = time.After(suspendFor), u.reading
 	}
-	patience := time.NewTimer(suspendFor)
-	defer patience.Stop()
 	select {
 	case <-u.finished:
 		return u.err == nil
-	case u.reading <- struct{}{}:
+	case suspend <- struct{}{}:
 		u.suspended = true
-	case <-patience.C:
+	case <-patience:
 		u.stop()
 	}
 	return false
