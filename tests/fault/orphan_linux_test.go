@@ -1,0 +1,6 @@
+package fault
+
+import "syscall"
+
+// dieWithUs ends a program even if this test process is killed and gets no chance to.
+func dieWithUs() *syscall.SysProcAttr { return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} }

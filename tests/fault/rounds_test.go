@@ -1,0 +1,184 @@
+package fault
+
+import (
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"keygate/tests/servers"
+)
+
+// A fault is something that fails until it heals.
+type fault struct {
+	name   string
+	part   string // what fails: two faults at once are of different parts
+	strike func()
+	heal   func()
+}
+
+// world is a stack in which anything can be made to fail.
+type world struct {
+	*stack
+	postgres *servers.PostgresServer
+	cable    *link // from the writer to PostgreSQL
+	rng      *rand.Rand
+	faults   []fault
+}
+
+func newWorld(tb testing.TB, seed uint64) *world {
+	tb.Helper()
+	w := &world{postgres: servers.StartPostgres(tb), rng: source(seed, -1)}
+	url := w.postgres.Database(tb)
+	w.cable = newLink(tb, hostOf(tb, url), readyForQuery)
+	w.stack = newStack(tb, url, via(tb, url, w.cable))
+	nothing := func() {}
+	w.faults = []fault{
+		{"writer killed", "writer", w.writer.kill, w.writer.start},
+		{"proxy killed", "proxy", w.proxy.kill, w.proxy.start},
+		{"Postgres killed", "postgres", w.postgres.Kill, w.postgres.Start},
+		{"Postgres restarted", "postgres", w.postgres.Stop, w.postgres.Start},
+		{"Postgres frozen", "postgres", w.postgres.Pause, w.postgres.Continue},
+		{"backend terminated", "postgres", w.terminateBackend, nothing},
+	}
+	w.addLink("database", w.cable)
+	w.addLink("writer", w.wire)
+	return w
+}
+
+func (w *world) addLink(to string, l *link) {
+	passAgain := func() { l.set(passes) }
+	for _, f := range []struct {
+		name string
+		mode mode
+		heal func()
+	}{
+		{"link reset", refuses, passAgain},
+		{"link in a black hole", holds, passAgain},
+		{"link in a black hole, then reset", holds, func() { l.reset(); passAgain() }},
+		{"link in small slices", dribbles, passAgain},
+		{"link that loses answers", loses, passAgain},
+	} {
+		w.faults = append(w.faults, fault{to + " " + f.name, to + " link", func() { l.set(f.mode) }, f.heal})
+	}
+}
+
+func (w *world) terminateBackend() {
+	execute(w.tb, w.url, `select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'keygate-writer'`)
+}
+
+// A record is what a kind of round has led to.
+type record struct {
+	rounds  int
+	request time.Duration // the longest that a client waited for an answer that acknowledges
+	gap     time.Duration // the longest that no client had one
+}
+
+const faultClients = 16
+
+// The longest that a fault lasts, besides what it takes to start a program again. It is far shorter than the ride-out.
+const longestFault = 200 * time.Millisecond
+
+// runRounds lets faults strike while clients send events. Every so many rounds the books are balanced.
+func runRounds(t *testing.T, rounds, balanceEvery int) {
+	seed := newSeed(t)
+	w := newWorld(t, seed)
+	records, answers, total, began := make(map[string]*record), make(map[string]int), verdict{}, time.Now()
+	var deck []fault
+	for done := 0; done < rounds; {
+		load := w.newLoad(seed+uint64(done), faultClients)
+		for stop := min(done+balanceEvery, rounds); done < stop; done++ {
+			if len(deck) == 0 {
+				deck = slices.Clone(w.faults)
+				w.rng.Shuffle(len(deck), func(i, j int) { deck[i], deck[j] = deck[j], deck[i] })
+			}
+			w.round(load, deck[0], records)
+			deck = deck[1:]
+		}
+		v := w.balance(load)
+		total = verdict{total.sent + v.sent, total.acknowledged + v.acknowledged, total.stored + v.stored}
+		for code, n := range load.answers() {
+			answers[code] += n
+		}
+		if t.Failed() {
+			t.Fatalf("after %d rounds", done)
+		}
+		w.writer.start()
+	}
+	t.Logf("%d rounds in %v: %d events sent, %d acknowledged, %d stored; answers lost: %d to the writer, %d to the proxy",
+		rounds, time.Since(began).Round(time.Second), total.sent, total.acknowledged, total.stored,
+		w.cable.answersLost(), w.wire.answersLost())
+	t.Logf("answers: %s", show(answers))
+	for _, name := range slices.Sorted(maps.Keys(records)) {
+		r := records[name]
+		t.Logf("%4d × %-45s longest request %6v, longest silence %6v", r.rounds, name,
+			r.request.Round(time.Millisecond), r.gap.Round(time.Millisecond))
+	}
+}
+
+// round lets a fault strike at a random moment, in one round of four another one beside it, and waits until events are
+// acknowledged again.
+func (w *world) round(l *load, f fault, records map[string]*record) {
+	w.tb.Helper()
+	struck := []fault{f}
+	if w.rng.IntN(4) == 0 {
+		if other := w.faults[w.rng.IntN(len(w.faults))]; other.part != f.part {
+			struck = append(struck, other)
+		}
+	}
+	l.reaches(w.tb, w.rng.IntN(8*faultClients))
+	l.stalls()
+	w.while(w.rng.Int64N(int64(20 * time.Millisecond)))
+	for _, one := range struck {
+		one.strike()
+		w.while(w.rng.Int64N(int64(longestFault)))
+	}
+	for _, one := range struck {
+		one.heal()
+	}
+	l.reaches(w.tb, 2*faultClients) // each has seen the end of it, more or less
+	request, gap := l.stalls()
+	name := f.name
+	if len(struck) > 1 {
+		name = "(two at once)"
+	}
+	r := records[name]
+	if r == nil {
+		r = new(record)
+		records[name] = r
+	}
+	r.rounds++
+	r.request, r.gap = max(r.request, request), max(r.gap, gap)
+}
+
+// while lets a part of a round last. Nothing is waited for.
+func (w *world) while(nanoseconds int64) { <-time.After(time.Duration(nanoseconds)) }
+
+// balance ends the clients and the writer, and compares the books with the tables, which are empty afterwards.
+func (w *world) balance(l *load) verdict {
+	w.tb.Helper()
+	l.end()
+	w.writer.stop()
+	eventually(w.tb, "the sessions of killed writers to end", func() bool {
+		return ask(w.tb, w.url, `select count(*) from pg_stat_activity where application_name = 'keygate-writer'`) == 0
+	})
+	for code := range l.answers() {
+		if !slices.Contains(tolerated, code) {
+			w.tb.Errorf("clients were answered %s", code)
+		}
+	}
+	v := judge(w.tb, w.url, l.book)
+	if !w.tb.Failed() {
+		execute(w.tb, w.url, `truncate events, event_deliveries`)
+	}
+	return v
+}
+
+// tolerated are the answers that clients may get while things fail.
+var tolerated = []string{accepted, duplicate, "dedup_conflict", unconnected, cutOff,
+	"upstream_unreachable", "upstream_timeout", "auth_unavailable", "unavailable", "commit_unknown"}
+
+func TestNothingAcknowledgedIsLostOrDoubledInAShortRunOfRounds(t *testing.T) {
+	runRounds(t, 16, 16) // each fault once
+}
