@@ -91,13 +91,9 @@ func (c *conn) send(request []byte, patience time.Duration) error {
 
 // write sends at once, if the connection is still good.
 func (c *conn) write(request []byte, patience time.Duration) error {
-	var one [1]byte
 	stale := false
-	if c.reused {
-		err := c.raw.Control(func(fd uintptr) { stale = !quiet(fd, one[:]) })
-		stale = stale || err != nil
-	}
-	if stale {
+	err := c.raw.Control(func(fd uintptr) { stale = c.reused && !quiet(fd, make([]byte, 1)) })
+	if err != nil || stale {
 		return errStale
 	}
 	_ = c.SetWriteDeadline(time.Now().Add(patience))

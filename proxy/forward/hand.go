@@ -1,15 +1,9 @@
 package forward
 
 import (
-	"errors"
 	"io"
 	"net"
-	"os"
-	"strings"
-	"sync/atomic"
 	"time"
-
-	"keygate/proxy/header"
 )
 
 const (
@@ -19,9 +13,6 @@ const (
 	// lingering is how long what a client still sends is read and dropped after an answer that it did not wait for. A
 	// connection that is closed with bytes unread is reset, and the reset may overtake the answer.
 	lingering = 2 * time.Second
-
-	// tunnelFrame is small because there may be many tunnels, most of them idle, each with two.
-	tunnelFrame = 8 << 10
 )
 
 // takeOver has the server hand over the client's connection once the handler has returned. Then it writes the head, as it
@@ -93,73 +84,6 @@ func (c *call) answerByHand(s *stream) {
 		return err
 	})
 }
-
-// switchProtocols passes an answer of 101 on and joins the two connections.
-func (c *call) switchProtocols(h head) error {
-	protocol, err := c.lines.One(header.Upgrade)
-	if err != nil || protocol == nil || c.exchange.Upgrade == "" ||
-		!strings.EqualFold(string(protocol.Value), c.exchange.Upgrade) {
-		return bad("it switches to a protocol that was not asked for")
-	}
-	if err := c.f.begin(c); err != nil {
-		return err
-	}
-	name := string(protocol.Value)
-	if err := c.fill(h); err != nil {
-		return err
-	}
-	c.ctx.Response.Header.Set("Connection", "Upgrade")
-	c.ctx.Response.Header.Set("Upgrade", name)
-	c.takeOver(func(client net.Conn) error {
-		t := tunnel{idle: c.f.cfg.IdleTimeout}
-		done := make(chan struct{})
-		go func() {
-			defer close(done)
-			t.copy(c.up.Conn, client, c.ctx.Conn())
-		}()
-		t.copy(c.ctx.Conn(), c.up.br, c.up.Conn)
-		<-done
-		return nil
-	})
-	return nil
-}
-
-// tunnel is idle when neither direction carries anything.
-type tunnel struct {
-	idle time.Duration
-	last atomic.Int64 // when something was read, Unix nanoseconds
-}
-
-// copy copies one direction. It passes the end of src, which reads from a connection, on as a half-close, and ends both
-// directions on anything else.
-func (t *tunnel) copy(dst net.Conn, src io.Reader, from net.Conn) {
-	frame := make([]byte, tunnelFrame)
-	stamped := readerFunc(func(p []byte) (int, error) {
-		n, err := src.Read(p)
-		if n > 0 {
-			t.last.Store(time.Now().UnixNano())
-		}
-		return n, err
-	})
-	p := pipe{src: stamped, dst: dst, reads: from.SetReadDeadline, write: dst.SetWriteDeadline, idle: t.idle}
-	for {
-		_, end, broken := p.run(frame)
-		otherIsBusy := time.Since(time.Unix(0, t.last.Load())) < t.idle
-		switch {
-		case broken == nil && errors.Is(end, os.ErrDeadlineExceeded) && otherIsBusy:
-		case broken == nil && end == io.EOF && closeWrite(dst):
-			return
-		default:
-			dst.Close()
-			from.Close()
-			return
-		}
-	}
-}
-
-type readerFunc func(p []byte) (int, error)
-
-func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
 func closeWrite(c net.Conn) bool {
 	half, ok := c.(interface{ CloseWrite() error })

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http/httputil"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -24,7 +25,8 @@ type pipe struct {
 	dst          io.Writer
 	reads, write func(deadline time.Time) error // each piece may take idle to come and to go
 	idle         time.Duration
-	chunked      bool // makes each piece a chunk; the last chunk is the caller's to write
+	last         *atomic.Int64 // when something was read, Unix nanoseconds; may be nil
+	chunked      bool          // makes each piece a chunk; the last chunk is the caller's to write
 }
 
 // run ends with the error of src, which is io.EOF at its end, or with dst's.
@@ -34,7 +36,11 @@ func (p *pipe) run(frame []byte) (total int64, end, broken error) {
 		var n int
 		_ = p.reads(time.Now().Add(p.idle))
 		if n, end = p.src.Read(room); n > 0 {
-			_ = p.write(time.Now().Add(p.idle))
+			now := time.Now()
+			if p.last != nil {
+				p.last.Store(now.UnixNano())
+			}
+			_ = p.write(now.Add(p.idle))
 			_, broken = p.dst.Write(p.seal(frame, n))
 		}
 		total += int64(n)
