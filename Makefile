@@ -18,7 +18,7 @@ REQUESTS    ?= 5000
 CONCURRENCY ?= 200
 
 .DEFAULT_GOAL := help
-.PHONY: help build proxy writer standalone loadtest run servers test test-all check format vet lint vulnerabilities arch \
+.PHONY: help build proxy writer standalone loadtest run servers servers-all test test-all check format vet lint vulnerabilities arch \
 	race fuzz bench load clean
 
 help: ## print this
@@ -39,10 +39,13 @@ run: standalone ## run everything in one process, on a SQLite file in ./data; ne
 servers:
 	@tests/servers/install.sh
 
+servers-all:
+	@tests/servers/install.sh all
+
 test: servers ## run the tests, on a PostgreSQL and a Redis of their own, which root on Debian gets installed
 	$(SERVERS) go test -timeout 8m ./...
 
-test-all: servers ## run the tests, with those that take long or need more (build tag long)
+test-all: servers-all ## run the tests, with those that take long or need more (build tag long)
 	$(SERVERS) go test -timeout 25m -tags long ./...
 
 check: format vet lint vulnerabilities arch ## check format, vet, staticcheck, known vulnerabilities, the shape of the tree
