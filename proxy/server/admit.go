@@ -27,8 +27,8 @@ func (s *Server) admit(x *exchange) (problem.Problem, bool) {
 		return headerProblem(err), false
 	}
 	x.keepRequestID()
-	switch string(head.Method()) {
-	case fasthttp.MethodConnect, fasthttp.MethodTrace:
+	// Methods are in upper case, but some upstreams do not look at it.
+	if method := head.Method(); header.EqualFold(method, "connect") || header.EqualFold(method, "trace") {
 		x.broken = true
 		return problem.Problem{
 			Code: problem.MethodNotAllowed, Detail: "CONNECT and TRACE are not forwarded; every other method is.",

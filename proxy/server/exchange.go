@@ -87,10 +87,10 @@ func (x *exchange) vouch(who auth.Principal) *identity.Vouch {
 	return v
 }
 
-// upgrade returns the protocol that the client asks to go on with, or nil.
+// upgrade returns the protocol that the client asks to go on with, or nil. HTTP/1.0 knows none (RFC 9110, 7.8).
 func (x *exchange) upgrade() []byte {
 	line, err := x.lines.One(header.Upgrade)
-	if err != nil || line == nil || !x.lines.Named([]byte("upgrade")) {
+	if err != nil || !x.ctx.Request.Header.IsHTTP11() || line == nil || !x.lines.Named([]byte("upgrade")) {
 		return nil
 	}
 	return line.Value
