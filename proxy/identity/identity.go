@@ -74,7 +74,12 @@ func (p *Policy) keeps(line *header.Line, v *Vouch) bool {
 	}
 	var space [maxFolded]byte
 	folded := header.Fold(space[:0], line.Name)
-	return !p.reserved(folded) && !p.isCredential(line, folded)
+	return !p.reserved(folded) && !p.isCredential(line, folded) && !isFraming(folded)
+}
+
+// isFraming says whether a folded name is one by which the least careful reader would find another end of the body.
+func isFraming(folded []byte) bool {
+	return string(folded) == "content-length" || string(folded) == "transfer-encoding"
 }
 
 // maxFolded bounds the names that are folded on the stack.

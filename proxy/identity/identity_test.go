@@ -70,6 +70,7 @@ func TestWhatReachesTheUpstream(t *testing.T) {
 	}
 	f("credentials go, in any spelling",
 		"Host: a\r\nX-API-Key: k\r\nx_api_key: k\r\nAuthorization: bearer  k\r\nAUTHORIZATION: Bearer\r\n", "Host: a\r\n")
+	f("framing in other spellings goes", "Host: a\r\nContent_Length: 3\r\nTransfer.Encoding: chunked\r\n", "Host: a\r\n")
 	f("another scheme stays", "Host: a\r\nAuthorization: Basic eA==\r\n", "Host: a\r\nAuthorization: Basic eA==\r\n")
 }
 
