@@ -41,7 +41,7 @@ func parseCases(tb testing.TB, file string) []testCase {
 		name, text, _ := strings.Cut(line, " ")
 		name, lenient := strings.CutPrefix(name, "+")
 		name, severe := strings.CutPrefix(name, "-")
-		cases = append(cases, testCase{name, strings.TrimLeft(text, " "), lenient, severe, framing})
+		cases = append(cases, testCase{name: name, text: strings.TrimLeft(text, " "), lenient: lenient, severe: severe, framing: framing})
 	}
 	return cases
 }

@@ -28,6 +28,7 @@ const (
 	aborted   = "aborted"   // the upstream saw the beginning of it, but no end
 	dropped   = "dropped"   // neither forwarded nor answered
 	broken    = "broken"    // something that must never happen
+	lenient   = "lenient"   // of others: taken although invalid, without misleading the upstream
 )
 
 func (v verdict) String() string {
@@ -43,6 +44,12 @@ type judge struct {
 	org, key string
 	ours     bool // the house's own promises are weighed too, not only those that every proxy should keep
 	faults   []string
+	breach   bool // one of them is that the upstream was misled
+}
+
+func (j *judge) misled(format string, args ...any) {
+	j.breach = true
+	j.misled(""+format, args...)
 }
 
 func (j *judge) fault(format string, args ...any) {
@@ -51,7 +58,7 @@ func (j *judge) fault(format string, args ...any) {
 
 // judge compares what was sent, what came back and what the upstream saw.
 func (j *judge) judge(x *exchange, seen []noted) (verdict, []string) {
-	j.faults = nil
+	j.faults, j.breach = nil, false
 	if x.hung {
 		j.fault("the connection hangs")
 	}
@@ -128,8 +135,10 @@ func (j *judge) class(x *exchange, v verdict, seen []noted, complete int) string
 	}
 	refusals := slices.ContainsFunc(v.statuses, func(s string) bool { return s >= "400" })
 	switch {
-	case len(j.faults) > 0:
+	case j.breach, j.ours && len(j.faults) > 0:
 		return broken
+	case len(j.faults) > 0:
+		return lenient
 	case begun:
 		return aborted
 	case len(v.statuses) == 0:
@@ -171,8 +180,8 @@ func (j *judge) whole(a, r *message) bool {
 			j.fault("%s %s is answered by %q", r.method, r.target, a.body)
 		}
 		return true
-	case !j.ours && a.status >= 400:
-		return false
+	case !j.ours:
+		return a.status < 400
 	case status == 0:
 		j.fault("%s %.40s is valid, but answered by %d %s", r.method, r.target, a.status, a.body)
 		return false
@@ -204,7 +213,7 @@ func (j *judge) policy(r *message) (status int, closes bool) {
 	switch {
 	case r.head > 64<<10, len(r.fields) > 128:
 		return 431, true
-	case r.method == "CONNECT" || r.method == "TRACE":
+	case strings.EqualFold(r.method, "CONNECT") || strings.EqualFold(r.method, "TRACE"):
 		return 405, true
 	case r.target[0] != '/' && (r.target != "*" || r.method != "OPTIONS"):
 		return 400, true
@@ -240,10 +249,10 @@ func (j *judge) upstream(x *exchange, seen []noted, due []*message, tail error) 
 			whole = append(whole, n)
 			j.secondOpinion(&n)
 		case !errors.Is(n.err, errIncomplete):
-			j.fault("the upstream was sent %.200q: %v", n.raw, n.err)
+			j.misled("sent %.200q: %v", n.raw, n.err)
 			continue
 		case tail == nil:
-			j.fault("the upstream was sent half a request: %.200q", n.raw)
+			j.misled("sent half a request: %.200q", n.raw)
 		}
 		if n.head > 0 {
 			j.identity(&n)
@@ -268,19 +277,21 @@ func (j *judge) identity(n *noted) {
 		case name == "x-org-id":
 			orgs = append(orgs, f.value)
 		case !j.ours:
+		case (name == "content-length" || name == "transfer-encoding") && strings.ToLower(f.name) != name:
+			j.misled("sent %s, which careless readers take for the framing", f.name)
 		case name == "x-api-key", name == "authorization" && strings.Contains(f.value, j.key):
-			j.fault("the upstream was sent the key, as %s", f.name)
+			j.misled("sent the key, as %s", f.name)
 		case strings.HasPrefix(name, "x-org-") || strings.HasPrefix(name, "x-keygate-"):
 			if f.name != "X-Org-Key" && f.name != "X-Org-Signature" && f.name != "X-Keygate-Id" || len(n.values(strings.ToLower(f.name))) != 1 {
-				j.fault("the upstream was sent %s: %s", f.name, f.value)
+				j.misled("sent %s: %s", f.name, f.value)
 			}
 		}
 	}
 	if !slices.Equal(orgs, []string{j.org}) {
-		j.fault("the upstream was told the organisations %q", orgs)
+		j.misled("told the organisations %q", orgs)
 	}
 	if len(n.trailers) > 0 || n.extensions {
-		j.fault("the upstream was sent trailers %q, chunk extensions: %v", n.trailers, n.extensions)
+		j.misled("sent trailers %q, chunk extensions: %v", n.trailers, n.extensions)
 	}
 }
 
@@ -304,6 +315,7 @@ func (j *judge) secondOpinion(n *noted) {
 // same says what was changed in a request on its way.
 func (j *judge) same(got *noted, sent *message) {
 	if got.method != sent.method || got.target != sent.target || got.body != sent.body {
+		j.breach = true
 		j.fault("%s %.60s with %d bytes arrives as %s %.60s with %d", sent.method, sent.target, len(sent.body), got.method, got.target, len(got.body))
 	}
 	if !j.ours {
@@ -323,8 +335,6 @@ func notForwarded(f field, of *message) bool {
 	switch folded {
 	case "content-length", "transfer-encoding", "x-api-key":
 		return true
-	case "host":
-		return lower != "host"
 	case "authorization":
 		scheme, _, _ := strings.Cut(f.value, " ")
 		return lower != folded || strings.EqualFold(scheme, "bearer")

@@ -42,7 +42,7 @@ func mutations() []testCase {
 	var cases []testCase
 	for _, m := range mutated {
 		add := func(label, line string) {
-			cases = append(cases, testCase{name: "mutation/" + m.label + "/" + label, text: m.before + line + m.after})
+			cases = append(cases, testCase{name: "mutation/" + m.label + "/" + label, text: m.before + line + m.after, generated: true})
 		}
 		for _, place := range places {
 			for _, b := range oddBytes {

@@ -69,7 +69,9 @@ func (r *run) all(cases []testCase) {
 			return
 		}
 		c := cases[i]
-		r.send(c, "alone", "", nil)
+		if !c.generated {
+			r.send(c, "alone", "", nil)
+		}
 		r.send(c, "pipelined", honest, nil)
 		if r.brief || !c.framing {
 			continue
@@ -130,6 +132,7 @@ func (r *run) weigh(verdict func(x *exchange, v verdict) error) (faults []string
 type verdicts struct {
 	mu    sync.Mutex
 	found map[string]verdict
+	why   map[string][]string // the faults of those that are broken
 }
 
 // add keeps the verdict of a case, which has to be the same in all variants.
