@@ -36,9 +36,8 @@ func BenchmarkDelivery(b *testing.B) {
 	heard := make(chan time.Time, 1024)
 	ctx, cancel := context.WithCancel(b.Context())
 	ended := make(chan error, 1)
-	go func() {
-		ended <- open(b, pgsource.Config{URL: url}).Follower().Run(ctx, func(auth.Change) { heard <- time.Now() })
-	}()
+	follower := open(b, pgsource.Config{URL: url}).Follower()
+	go func() { ended <- follower.Run(ctx, func(auth.Change) { heard <- time.Now() }) }()
 	<-heard // the demotion; then what was logged while seeding
 	<-heard
 	var took []time.Duration

@@ -198,6 +198,7 @@ func TestALogThatWasLongUnreadIsInDoubt(t *testing.T) {
 }
 
 func TestAHalfOpenLinkIsNoticedAndNothingIsMissed(t *testing.T) {
+	t.Parallel()
 	db, url := ownTables(t)
 	authtest.SeedKeys(t, db, "o", "zap_live_a")
 	link := newLink(t, url)
@@ -215,6 +216,7 @@ func TestAHalfOpenLinkIsNoticedAndNothingIsMissed(t *testing.T) {
 }
 
 func TestListeningIsProvedThroughTheOtherURL(t *testing.T) {
+	t.Parallel()
 	server := servers.Postgres(t)
 	_, url := ownTables(t)
 	if err := open(t, pgsource.Config{URL: url}).ProveListening(t.Context()); err != nil {

@@ -145,6 +145,7 @@ func TestADatabaseThatDoesNotAnswerIsAnErrorAtTheDeadline(t *testing.T) {
 }
 
 func TestAServerThatComesBackIsAskedAgain(t *testing.T) {
+	t.Parallel()
 	server := servers.StartPostgres(t)
 	url := server.Database(t)
 	migrate(t, url)
@@ -163,6 +164,7 @@ func TestAServerThatComesBackIsAskedAgain(t *testing.T) {
 }
 
 func TestAStandbyIsNotAsked(t *testing.T) {
+	t.Parallel()
 	server := servers.StartPostgres(t)
 	url := server.Database(t)
 	migrate(t, url)
