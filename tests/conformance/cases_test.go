@@ -17,6 +17,7 @@ type testCase struct {
 	// lenient says that the bytes are invalid by the letter of RFC 9112, but known to be taken all the same; severe that
 	// they are valid, but known to be refused.
 	lenient, severe bool
+	generated       bool
 	framing         bool // it is about where messages end: it is also sent byte by byte, and in two parts
 }
 
