@@ -90,23 +90,8 @@ type wayIn struct {
 }
 
 var waysIn = []wayIn{
-	{"endpoint", func(t *testing.T, f *fleet, k testKey) {
-		scope := auth.Scope{Prefixes: []string{k.prefix}}
-		f.a.Changed(auth.Change{Verb: auth.Remove, Scope: scope})
-		ctx, cancel := context.WithTimeout(t.Context(), authtest.Patience)
-		defer cancel()
-		if got, err := f.a.cache.Invalidate(ctx, scope); err != nil || got.Confirmed != 2 || got.Proxies != 2 {
-			t.Fatalf("the endpoint got %+v, %v", got, err)
-		}
-	}},
-	{"all", func(t *testing.T, f *fleet, _ testKey) {
-		f.a.Changed(auth.Change{Verb: auth.Remove, Scope: auth.Scope{All: true}})
-		ctx, cancel := context.WithTimeout(t.Context(), authtest.Patience)
-		defer cancel()
-		if got, err := f.a.cache.Invalidate(ctx, auth.Scope{All: true}); err != nil || got.Confirmed != 2 || got.Proxies != 2 {
-			t.Fatalf("the endpoint got %+v, %v", got, err)
-		}
-	}},
+	{"endpoint", func(t *testing.T, f *fleet, k testKey) { f.invalidate(t, auth.Scope{Prefixes: []string{k.prefix}}) }},
+	{"all", func(t *testing.T, f *fleet, _ testKey) { f.invalidate(t, auth.Scope{All: true}) }},
 	{"DEL", func(t *testing.T, f *fleet, k testKey) {
 		del(t, f.operator, k)
 		settle(t, f.operator, f.a, f.b)
@@ -116,6 +101,17 @@ var waysIn = []wayIn{
 			p.Changed(auth.Change{Verb: auth.Remove, Scope: auth.Scope{Prefixes: []string{k.prefix}}})
 		}
 	}},
+}
+
+// invalidate does what the endpoint of proxy a does.
+func (f *fleet) invalidate(t *testing.T, scope auth.Scope) {
+	t.Helper()
+	f.a.Changed(auth.Change{Verb: auth.Remove, Scope: scope})
+	ctx, cancel := context.WithTimeout(t.Context(), authtest.Patience)
+	defer cancel()
+	if got, err := f.a.cache.Invalidate(ctx, scope); err != nil || got.Confirmed != 2 || got.Proxies != 2 {
+		t.Fatalf("the endpoint got %+v, %v", got, err)
+	}
 }
 
 // places is where a first look-up on proxy a is stopped, while the truth changes and the change is heard.

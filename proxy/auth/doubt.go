@@ -6,9 +6,9 @@ import (
 )
 
 // A doubt (a subscription that was lost, a gap in the change log) says that evictions may have been missed, so that the
-// shared cache may hold what is not true any more: a DEL that a fail-over lost, a change that nobody read. Records filled
-// before it are suspect. One answers for at most CacheTTL from the doubt on, and is verified with the source meanwhile;
-// where the source cannot be asked, it is the last known answer.
+// shared cache may hold what is not true any more: a DEL that a fail-over lost, a change that nobody read. Records that
+// were filled before it are suspect. One answers for at most CacheTTL from the doubt on, and is verified with the source
+// meanwhile; where the source cannot be asked, it is the last known answer.
 
 // doubt notes that everything is in doubt from now on.
 func (r *Resolver) doubt() {
@@ -32,14 +32,16 @@ func (r *Resolver) toVerify(q *quest) bool {
 // sameFill says that the copy in memory was made of the very record that was seen.
 func (q *quest) sameFill() bool { return q.copied != nil && q.copied.fill() == q.seen.Record.Fill }
 
-// provisional is the lifetime of a copy of a suspect record: when it is seen again after refreshAt, it is verified. That is
-// spread over the time there is, so that the source is not asked about everything at once. A doubt that follows another
-// does not put it off.
+// provisional is the lifetime of a copy of a suspect record: when it is seen again after refreshAt, it is verified. That
+// is spread over the time there is, so that the source is not asked about everything at once. A doubt that follows
+// another does not put it off.
 func (r *Resolver) provisional(q *quest, until int64) lifetime {
 	now := r.clock.steady(time.Now())
 	left := max(0, until-now)
 	life := lifetime{
-		freshUntil: until, refreshAt: now + left/10 + rand.Int64N(left*7/10+1), readAt: r.clock.toSteady(q.seen.Record.ReadAt),
+		freshUntil: until,
+		refreshAt:  now + left/10 + rand.Int64N(left*7/10+1),
+		readAt:     r.clock.toSteady(q.seen.Record.ReadAt),
 	}
 	if q.sameFill() {
 		life.freshUntil = min(life.freshUntil, q.copied.freshUntil())

@@ -205,7 +205,9 @@ func TestRedisIsNotReadBeforeItHasEvictedWhatChanged(t *testing.T) {
 	expect(t, "before the DEL", f.a.settled(t, k), auth.Revoked)
 	expect(t, "on a proxy that has heard nothing", f.b.settled(t, k), auth.Allowed)
 	close(stopped.resume)
-	authtest.Eventually(t, "the DEL elsewhere", func() bool { return f.b.Resolve(t.Context(), k.text).Reason == auth.Revoked })
+	authtest.Eventually(t, "the DEL elsewhere", func() bool {
+		return f.b.Resolve(t.Context(), k.text).Reason == auth.Revoked
+	})
 	expect(t, "after the DEL", f.a.settled(t, k), auth.Revoked)
 }
 
@@ -309,7 +311,9 @@ func TestRemovedKeysStayRefusedThroughAnOutage(t *testing.T) {
 	stays(t, "where it was heard", []*proxy{f.a}, auth.Unavailable, k)
 	expect(t, "elsewhere, cut off from everything", f.b.Resolve(t.Context(), k.text), auth.Allowed)
 	f.server.Continue()
-	authtest.Eventually(t, "refusal elsewhere", func() bool { return f.b.Resolve(t.Context(), k.text).Outcome() != auth.Allow })
+	authtest.Eventually(t, "refusal elsewhere", func() bool {
+		return f.b.Resolve(t.Context(), k.text).Outcome() != auth.Allow
+	})
 	stays(t, "with Redis back", f.both(), auth.Unavailable, k)
 	f.sourceDown(false)
 	f.recovers(t, k, auth.Revoked)
@@ -332,7 +336,8 @@ func TestLastKnownAnswersEndWithTheirLimit(t *testing.T) {
 				lasted = time.Since(before)
 			}
 		}
-		if least := max(limit, 90*time.Millisecond) / 2; lasted < least || lasted > max(limit, 100*time.Millisecond)+300*time.Millisecond {
+		least, most := max(limit, 90*time.Millisecond)/2, max(limit, 100*time.Millisecond)+300*time.Millisecond
+		if lasted < least || lasted > most {
 			t.Errorf("with a limit of %v the last known answer lasted %v", limit, lasted)
 		}
 	}
@@ -369,14 +374,15 @@ func TestASourceThatReturnsIsNotStampeded(t *testing.T) {
 		return p.source.queries.Load() - before
 	}
 	began := time.Now()
-	if queries := crowd(2500 * time.Millisecond); queries > concurrency+failuresToPause+2+int64(time.Since(began).Seconds()) {
+	queries := crowd(2500 * time.Millisecond)
+	if queries > concurrency+failuresToPause+2+int64(time.Since(began).Seconds()) {
 		t.Errorf("%d queries of a source that hangs for %v", queries, time.Since(began))
 	} else {
 		t.Logf("%d queries of a source that hangs for %v", queries, time.Since(began))
 	}
 	p.source.hung.Store(false)
 	before, began = p.source.queries.Load(), time.Now()
-	if queries := crowd(2 * time.Second); queries > rate*int64(2+time.Since(began).Seconds()) || queries < 5 {
+	if queries = crowd(2 * time.Second); queries > rate*int64(2+time.Since(began).Seconds()) || queries < 5 {
 		t.Errorf("%d queries within %v of its return", queries, time.Since(began))
 	} else {
 		t.Logf("%d queries within %v of its return, %d at once", queries, time.Since(began), p.source.most.Load())

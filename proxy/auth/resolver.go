@@ -120,8 +120,8 @@ func (r *Resolver) Resolve(ctx context.Context, key []byte) Decision {
 	return r.Metrics.decided(d)
 }
 
-// fly waits for the flight for prefix. One that was under way may have read before a look or a doubt that had been heard
-// when this question came: its answer is for those who came earlier, and the next flight answers this one.
+// fly waits for the flight for prefix. One that was under way may have read before a look or a doubt that had been
+// heard when this question came: its answer is for those who came earlier, and the next flight answers this one.
 func (r *Resolver) fly(ctx context.Context, prefix []byte, why purpose, n note) answer {
 	got := r.flights.join(prefix, why).wait(ctx)
 	if got.reason == Unavailable || !got.note.before(n) {

@@ -13,6 +13,7 @@ type quest struct {
 	why    purpose
 	note   note    // removes noted before the first read; looks before the read or write of the shared cache that counts
 	copied entry   // the copy in memory, perhaps the last known answer; nil if none
+	met    bool    // memory holds something under the prefix, even if it was removed since: it is no stranger's
 	shared bool    // the shared cache may be read and written for this prefix
 	seen   Reading // the last reading of the shared cache
 }
@@ -24,6 +25,7 @@ func (r *Resolver) ask(ctx context.Context, key flightKey) answer {
 	// After the note: a change that comes in between must not find the shared cache readable and the note taken late.
 	q.shared = r.Cache != nil && !r.evicts.pending(key.prefix)
 	q.copied = r.copyOf(q.prefix, q.note)
+	_, q.met = r.Memory.Get(q.prefix)
 	wait := r.leases.register(key.prefix)
 	defer r.leases.forget(key.prefix, wait)
 
@@ -66,7 +68,7 @@ func (q *quest) evicted() bool {
 	if q.copied == nil || !q.shared || !q.copied.is(flagShared) || q.seen.State != Absent && q.seen.State != Leased {
 		return false
 	}
-	return q.copied.note().looks != q.note.looks && !q.inDoubt()
+	return q.looked() && !q.inDoubt()
 }
 
 func (q *quest) answer(e entry) answer {
@@ -96,7 +98,7 @@ func (r *Resolver) saw(q *quest, reading Reading) {
 
 // askSource reads the truth within the source's budget and stores what it says.
 func (r *Resolver) askSource(ctx context.Context, q *quest) answer {
-	known := q.why == asked && (q.copied != nil || q.held())
+	known := q.why == asked && (q.met || q.held())
 	leave, err := r.enter(ctx, known)
 	if err != nil {
 		r.Metrics.looked(TierSource, refused)
@@ -143,8 +145,8 @@ func (r *Resolver) askSource(ctx context.Context, q *quest) answer {
 	})
 }
 
-// A fifth of the flight's budget is kept for the look-up itself. Who got in at the last moment would run out of time in it,
-// and a source that is merely busy would be taken for broken.
+// A fifth of the flight's budget is kept for the look-up itself. Who got in at the last moment would run out of time in
+// it, and a source that is merely busy would be taken for broken.
 const lookupShare = flightBudget / 5
 
 func (r *Resolver) enter(ctx context.Context, known bool) (leave func(), err error) {
@@ -156,9 +158,9 @@ func (r *Resolver) enter(ctx context.Context, known bool) (leave func(), err err
 	return r.gate.enter(ctx, known)
 }
 
-// doubtful says that the source may not answer, so that it is asked before a lease is taken and, if it answers, again after.
-// Proxies hear of a lease, and cannot tell it from a DEL where nothing stands any more: in an outage, leases that come to
-// nothing would cost everybody the last known answer.
+// doubtful says that the source may not answer, so that it is asked before a lease is taken and, if it answers, again
+// after. Proxies hear of a lease, and cannot tell it from a DEL where nothing stands any more: in an outage, leases
+// that come to nothing would cost everybody the last known answer.
 func (r *Resolver) doubtful(q *quest) bool {
 	return r.gate.fails() || q.copied != nil && !r.gate.answers()
 }
@@ -192,7 +194,7 @@ func (r *Resolver) unlease(ctx context.Context, q *quest) {
 	}
 }
 
-// replaceable says that what stands in the shared cache may be replaced by us: not another's lease, not a foreign value.
+// replaceable says that what stands in the shared cache may be replaced by us: not another's lease or a foreign value.
 func (q *quest) replaceable() bool {
 	return q.shared && q.seen.Token != "" && q.seen.State != Leased && q.seen.State != Foreign
 }
@@ -241,45 +243,6 @@ func (r *Resolver) lifetime(readAt int64, flags byte) lifetime {
 	ttl := r.CacheTTL.Milliseconds()
 	ttl -= mathrand.Int64N(ttl/10 + 1) // so that keys stored together are not refreshed together
 	return lifetime{freshUntil: now + ttl, refreshAt: now + ttl*8/10, readAt: readAt}
-}
-
-// While the source is out of reach, a last known copy answers for a second before the next attempt: an outage must not
-// cost every request a time-out.
-const lastKnownInterval = time.Second
-
-// lastKnown answers from what was known before the source went out of reach, for StaleIfError after it was last read. A
-// copy that a look was heard about, and that could not be confirmed, is not known any more.
-func (r *Resolver) lastKnown(q *quest) answer {
-	now := r.clock.steady(time.Now())
-	inTime := func(readAt int64) bool { return now < readAt+r.StaleIfError.Milliseconds() }
-	switch {
-	case q.why == doubted: // the copy that was doubted is no worse than before
-	case q.held() && inTime(r.clock.toSteady(q.seen.Record.ReadAt)):
-		return q.answer(r.keep(q, &q.seen.Record, flagShared|flagLastKnown))
-	case q.copied != nil && inTime(q.copied.readAt()) && (q.copied.is(flagAdrift) || q.copied.note().looks == q.note.looks):
-		flags := q.copied[1] | flagLastKnown
-		if q.inDoubt() {
-			flags |= flagDoubted
-		}
-		if q.lost() {
-			flags = flags&^flagShared | flagAdrift
-		}
-		q.copied.restamp(q.note, r.lifetime(q.copied.readAt(), flags), flags)
-		r.Memory.Set(q.prefix, q.copied)
-		return q.answer(q.copied)
-	}
-	return q.failed(Unavailable)
-}
-
-// lost says that the shared cache was found without the record after a doubt: flushed, or restarted. Whatever is heard
-// of the key from then on is about leases, or about a record that would be found.
-func (q *quest) lost() bool {
-	return q.shared && (q.seen.State == Absent || q.seen.State == Leased) && q.inDoubt()
-}
-
-// inDoubt says that the shared cache has not been seen to hold the copy's record since a doubt.
-func (q *quest) inDoubt() bool {
-	return q.copied.is(flagDoubted) || q.copied.note().demotes != q.note.demotes
 }
 
 // overtaken says whether a remove came since the quest behind a began.

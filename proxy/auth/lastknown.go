@@ -1,0 +1,45 @@
+package auth
+
+import "time"
+
+// While the source is out of reach, a last known copy answers for a second before the next attempt: an outage must not
+// cost every request a time-out.
+const lastKnownInterval = time.Second
+
+// lastKnown answers from what was known before the source went out of reach, for StaleIfError after it was last read. A
+// copy that a look was heard about, and that could not be confirmed, is not known any more.
+func (r *Resolver) lastKnown(q *quest) answer {
+	now := r.clock.steady(time.Now())
+	inTime := func(readAt int64) bool { return now < readAt+r.StaleIfError.Milliseconds() }
+	switch {
+	case q.why == doubted: // the copy that was doubted is no worse than before
+	case q.held() && inTime(r.clock.toSteady(q.seen.Record.ReadAt)):
+		return q.answer(r.keep(q, &q.seen.Record, flagShared|flagLastKnown))
+	case q.copied != nil && inTime(q.copied.readAt()) && (q.copied.is(flagAdrift) || !q.looked()):
+		flags := q.copied[1] | flagLastKnown
+		if q.inDoubt() {
+			flags |= flagDoubted
+		}
+		if q.lost() {
+			flags = flags&^flagShared | flagAdrift
+		}
+		q.copied.restamp(q.note, r.lifetime(q.copied.readAt(), flags), flags)
+		r.Memory.Set(q.prefix, q.copied)
+		return q.answer(q.copied)
+	}
+	return q.failed(Unavailable)
+}
+
+// looked says that a look was heard about the copy, and it is not confirmed.
+func (q *quest) looked() bool { return q.copied.note().looks != q.note.looks }
+
+// lost says that the shared cache was found without the record after a doubt: flushed, or restarted. Whatever is heard
+// of the key from then on is about leases, or about a record that would be found.
+func (q *quest) lost() bool {
+	return q.shared && (q.seen.State == Absent || q.seen.State == Leased) && q.inDoubt()
+}
+
+// inDoubt says that the shared cache has not been seen to hold the copy's record since a doubt.
+func (q *quest) inDoubt() bool {
+	return q.copied.is(flagDoubted) || q.copied.note().demotes != q.note.demotes
+}
