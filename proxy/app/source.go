@@ -41,6 +41,9 @@ type source struct {
 	follower follower
 	url      database.URL
 	ownTable bool // else a foreign table, by --key-query
+	// proveListening is nil unless notifications come by a URL of their own. Then one that hears none is a mistake; else
+	// there may be a pooler, and changes are polled for.
+	proveListening func(context.Context) error
 
 	proved  atomic.Bool // it has answered once, and is as it has to be
 	follows atomic.Bool // there is a change log
@@ -56,9 +59,12 @@ func newSource(cfg *config.Config, log *slog.Logger, reg prometheus.Registerer) 
 		return nil, err
 	}
 	s := &source{url: url, ownTable: cfg.Keys.Query == ""}
-	replay := cfg.Redis.TTL + cfg.Cache.StaleIfError
+	replay := cfg.Redis.TTL + cfg.Cache.StaleIfError // as long as Redis may hold what was filled while nobody listened
 	if url.Dialect() == database.SQLite {
-		sqlite := sqlitesource.New(sqlitesource.Config{Path: url.Path(), Alg: alg, Logger: log})
+		sqlite := sqlitesource.New(sqlitesource.Config{
+			Path: url.Path(), KeyQuery: cfg.Keys.Query, Alg: alg, Concurrency: cfg.Source.Concurrency, Replay: replay,
+			Logger: log, Metrics: sqlitesource.NewMetrics(reg),
+		})
 		s.adapter, s.follower = sqlite, sqlite.Follower()
 		return s, nil
 	}
@@ -70,12 +76,20 @@ func newSource(cfg *config.Config, log *slog.Logger, reg prometheus.Registerer) 
 		return nil, err
 	}
 	s.adapter, s.follower = postgres, postgres.Follower()
+	if cfg.Keys.ListenDatabaseURL != "" {
+		s.proveListening = postgres.ProveListening
+	}
 	return s, nil
 }
 
 // isTransient says whether a database may be as it has to be later. What an operator has to mend is not transient.
 func isTransient(err error) bool {
-	return !errors.Is(err, migrations.ErrPending) && !errors.Is(err, migrations.ErrNewer) && !errors.Is(err, keyquery.Err)
+	for _, lasting := range []error{migrations.ErrPending, migrations.ErrNewer, keyquery.Err, pgsource.ErrDeaf} {
+		if errors.Is(err, lasting) {
+			return false
+		}
+	}
+	return true
 }
 
 // proveTimeout bounds one attempt to reach the database.
@@ -96,6 +110,11 @@ func (s *source) prove(ctx context.Context) error {
 	follows, err := s.HasChangeLog(ctx)
 	if err != nil {
 		return err
+	}
+	if follows && s.proveListening != nil {
+		if err := s.proveListening(ctx); err != nil {
+			return err
+		}
 	}
 	s.follows.Store(follows)
 	s.proved.Store(true)

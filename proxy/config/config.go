@@ -198,10 +198,8 @@ func (c *Config) Validate() error {
 	wrong := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	if c.Keys.DatabaseURL == "" {
 		wrong("--database-url is missing: say where keys are kept, as postgres://… or sqlite:PATH")
-	} else if url, err := database.Parse(c.Keys.DatabaseURL); err != nil {
+	} else if _, err := database.Parse(c.Keys.DatabaseURL); err != nil {
 		errs = append(errs, err)
-	} else if c.Keys.Query != "" && url.Dialect() != database.Postgres {
-		wrong("--key-query reads a table of a Postgres database: --database-url must be postgres://…")
 	}
 	if n := c.Keys.PrefixLength; n != 0 && (n < apikey.MinForeignPrefix || n > apikey.MaxLength) {
 		wrong("--key-prefix-length must be 0 or %d to %d", apikey.MinForeignPrefix, apikey.MaxLength)
