@@ -1,0 +1,76 @@
+package config_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"keygate/proxy/config"
+	"keygate/shared/flags"
+)
+
+func valid() config.Config {
+	cfg := config.Default()
+	cfg.Keys.DatabaseURL = "postgres://keygate@127.0.0.1/keygate"
+	return cfg
+}
+
+func TestDefaultsAreValidOnceTheDatabaseIsKnown(t *testing.T) {
+	cfg := valid()
+	if err := cfg.Validate(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestValidateSaysWhatIsWrong(t *testing.T) {
+	f := func(want string, change func(*config.Config)) {
+		t.Helper()
+		cfg := valid()
+		change(&cfg)
+		if err := cfg.Validate(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %q", err, want)
+		}
+	}
+	f("--database-url is missing", func(c *config.Config) { c.Keys.DatabaseURL = "" })
+	f("unusable database URL", func(c *config.Config) { c.Keys.DatabaseURL = "mysql://x" })
+	f("--key-prefix-length", func(c *config.Config) { c.Keys.PrefixLength = 7 })
+	f("--key-prefix-length", func(c *config.Config) { c.Keys.PrefixLength = 513 })
+	f("--key-hash", func(c *config.Config) { c.Keys.Hash = "bcrypt" })
+	f("--key-pepper-file", func(c *config.Config) { c.Keys.Hash = "hmac-sha256" })
+	f("--credential", func(c *config.Config) { c.Clients.Credentials = []string{"cookie"} })
+	f("--credential", func(c *config.Config) { c.Clients.Credentials = nil })
+	f("--org-header", func(c *config.Config) { c.Clients.OrgHeader = "X Org" })
+	f("must begin with /", func(c *config.Config) { c.Clients.PublicPaths = []string{"docs"} })
+	f("must begin with /", func(c *config.Config) { c.Upstream.Idempotent = []string{"*"} })
+	f("at least 16 bytes", func(c *config.Config) { c.TrustSecret = "short" })
+	f("--source-rate", func(c *config.Config) { c.Source.Rate = 0 })
+	f("--cache-ttl", func(c *config.Config) { c.Cache.TTL = time.Millisecond })
+}
+
+// The names are a contract: scripts and unit files of others use them.
+func TestFlagsAndVariablesKeepTheirNames(t *testing.T) {
+	cfg := config.Default()
+	set := flags.New("PROXY", "")
+	cfg.Flags(set)
+	got := map[string]string{}
+	for _, f := range set.Flags() {
+		got[f.Names()[0]] = f.(cli.DocGenerationFlag).GetEnvVars()[0]
+	}
+	for _, name := range strings.Fields(`listen admin-listen upstream route upstream-idempotent listen-database-url
+		redis-key-prefix key-query key-prefix-length key-hash key-pepper-file credential keep-credential public-path
+		public-preflight org-header cache-ttl cache-size redis-ttl negative-ttl stale-if-error source-rate source-concurrency
+		max-body header-timeout idle-timeout connect-timeout response-timeout drain-delay timing`) {
+		if want := "PROXY_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_")); got[name] != want {
+			t.Errorf("--%s has the variable %q", name, got[name])
+		}
+	}
+	for name, want := range map[string]string{
+		"database-url": "DATABASE_URL", "redis-url": "REDIS_URL", "log-level": "LOG_LEVEL", "log-format": "LOG_FORMAT",
+	} {
+		if got[name] != want {
+			t.Errorf("--%s has the variable %q", name, got[name])
+		}
+	}
+}
