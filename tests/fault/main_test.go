@@ -31,7 +31,7 @@ var binaries = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	builtIn = dir
-	build := exec.Command("go", "build", "-o", dir, "./proxy", "./writer")
+	build := exec.Command("go", "build", "-buildvcs=false", "-o", dir, "./proxy", "./writer")
 	build.Dir = filepath.Join("..", "..")
 	if output, err := build.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("building the programs: %w\n%s", err, output)
