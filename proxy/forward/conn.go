@@ -51,8 +51,8 @@ func newConn(nc, socket net.Conn, t *target) *conn {
 	return c
 }
 
-func (c *conn) begin() {
-	c.usedAt = time.Now()
+func (c *conn) begin(now time.Time, reused bool) {
+	c.usedAt, c.reused = now, reused
 	c.sent, c.answered, c.request = false, false, nil
 	c.br = readers.Get().(*bufio.Reader)
 	c.br.Reset(c)

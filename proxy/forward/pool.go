@@ -28,10 +28,15 @@ type target struct {
 	sweep  *time.Timer // nil while nothing is idle
 }
 
-// get returns a connection for one exchange: an idle one, unless fresh is asked for.
+// get returns a connection for one exchange: an idle one, unless fresh is asked for. One that has been idle for too long
+// is not used even if nobody has closed it yet: the upstream may be about to.
 func (t *target) get(fresh bool) (*conn, error) {
 	var c *conn
+	now := time.Now()
 	t.mu.Lock()
+	if n := len(t.idle); n > 0 && now.Sub(t.idle[n-1].usedAt) > t.f.cfg.IdleTimeout {
+		t.closeIdleLocked(n)
+	}
 	last, full := len(t.idle)-1, t.open >= t.f.cfg.MaxConns
 	switch {
 	case last >= 0 && (full || !fresh):
@@ -45,8 +50,7 @@ func (t *target) get(fresh bool) (*conn, error) {
 	}
 	t.mu.Unlock()
 	if c != nil && !fresh {
-		c.reused = true
-		c.begin()
+		c.begin(now, true)
 		return c, nil
 	}
 	if c != nil {
@@ -58,7 +62,7 @@ func (t *target) get(fresh bool) (*conn, error) {
 		t.f.metrics.dialFailures.WithLabelValues(t.name).Inc()
 		return nil, fmt.Errorf("%w: %w", errConnecting, err)
 	}
-	c.begin()
+	c.begin(time.Now(), false)
 	return c, nil
 }
 
@@ -79,6 +83,7 @@ func (t *target) dial() (*conn, error) {
 
 // put takes a connection back after an exchange.
 func (t *target) put(c *conn, reuse bool) {
+	c.usedAt = time.Now()
 	t.mu.Lock()
 	if reuse = reuse && !t.closed; reuse {
 		t.idle = append(t.idle, c)
