@@ -49,7 +49,7 @@ type judge struct {
 
 func (j *judge) misled(format string, args ...any) {
 	j.breach = true
-	j.misled(""+format, args...)
+	j.fault("the upstream was "+format, args...)
 }
 
 func (j *judge) fault(format string, args ...any) {

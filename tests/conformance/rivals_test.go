@@ -42,7 +42,7 @@ func TestHowNginxAndHAProxyJudge(t *testing.T) {
 			our, their := ours.found[c.name], theirs.found[c.name]
 			switch took := their.class == forwarded || their.class == lenient; {
 			case their.class == broken:
-				t.Logf("%s is misled: %-40s %v", rival.name, c.name, theirs.why[c.name])
+				t.Logf("%s passes on what it should not: %-40s %v", rival.name, c.name, theirs.why[c.name])
 			case our.class == forwarded && !took:
 				t.Logf("%s is stricter: %-40s %-30v %v", rival.name, c.name, our, their)
 			case our.class == refused && took:
