@@ -244,3 +244,33 @@ func TestALeaseIsWaitedForThoughItIsHeardOf(t *testing.T) {
 	close(holding.resume)
 	expect(t, "who holds the lease", <-first.decided, auth.Allowed)
 }
+
+// The whole way: a statement in the database, its trigger, the followers of two proxies, and the DEL for a third that
+// follows nothing.
+func TestAnUpdateIsHeardThroughTheChangeLog(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, true, nil)
+	deaf := newProxy(t, settings{truth: f.truth, redis: f.server, id: "deaf"})
+	proxies := []*proxy{f.a, f.b, deaf}
+	var worst time.Duration
+	for range 20 {
+		k := f.truth.create(t)
+		for _, p := range proxies {
+			expect(t, "before", p.settled(t, k), auth.Allowed)
+		}
+		f.truth.revoke(t, k)
+		began := time.Now()
+		for _, p := range proxies {
+			authtest.Eventually(t, "refusal", func() bool { return p.Resolve(t.Context(), k.text).Reason == auth.Revoked })
+		}
+		worst = max(worst, time.Since(began))
+		for range 100 {
+			for _, p := range proxies {
+				if d := p.Resolve(t.Context(), k.text); d.Outcome() == auth.Allow {
+					t.Fatal("allowed again after it was refused")
+				}
+			}
+		}
+	}
+	t.Logf("refused by all after %v at worst", worst)
+}
