@@ -1,0 +1,147 @@
+//go:build long
+
+package fault
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"keygate/tests/servers"
+)
+
+// A standby is a copy of a server that follows it.
+type standby struct {
+	tb      testing.TB
+	dir     string
+	addr    string
+	account *syscall.SysProcAttr
+}
+
+// newStandby copies a server and follows it synchronously: from now on it confirms no commit that the standby has not.
+// The settings of that are the first server's alone, so that the standby, once promoted, waits for nobody.
+func newStandby(tb testing.TB, primary string) *standby {
+	tb.Helper()
+	s := &standby{tb: tb, addr: servers.FreeAddr(tb), account: dieWithUs()}
+	if s.account == nil {
+		s.account = new(syscall.SysProcAttr)
+	}
+	original := read(tb, primary, "select current_setting('data_directory')")
+	programs := read(tb, primary, "select setting from pg_config where name = 'BINDIR'")
+	owner, err := os.Stat(original)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	beside := filepath.Dir(filepath.Dir(original)) // where the owner can reach it
+	if s.dir, err = os.MkdirTemp(beside, "keygate-standby-"); err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { _ = os.RemoveAll(s.dir) })
+	if ids, ok := owner.Sys().(*syscall.Stat_t); ok && os.Geteuid() == 0 {
+		s.account.Credential = &syscall.Credential{Uid: ids.Uid, Gid: ids.Gid}
+		if err := os.Chown(s.dir, int(ids.Uid), int(ids.Gid)); err != nil {
+			tb.Fatal(err)
+		}
+	}
+	data := filepath.Join(s.dir, "data")
+	s.run(filepath.Join(programs, "pg_basebackup"), "--dbname", primary, "--pgdata", data,
+		"--write-recovery-conf", "--checkpoint", "fast", "--no-sync")
+	_, port, err := net.SplitHostPort(s.addr)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	s.follow(filepath.Join(programs, "postgres"), "-D", data, "-p", port, "-k", s.dir,
+		"-c", "listen_addresses=127.0.0.1", "-c", "max_connections=200")
+	execute(tb, primary, "alter system set synchronous_standby_names = '*'")
+	execute(tb, primary, "select pg_reload_conf()")
+	eventually(tb, "the standby to be synchronous", func() bool {
+		return ask(tb, primary, "select count(*) from pg_stat_replication where sync_state = 'sync'") == 1
+	})
+	return s
+}
+
+func (s *standby) command(name string, args ...string) *exec.Cmd {
+	cmd := exec.Command(name, args...)
+	cmd.Dir, cmd.SysProcAttr = s.dir, s.account
+	return cmd
+}
+
+func (s *standby) run(name string, args ...string) {
+	s.tb.Helper()
+	if output, err := s.command(name, args...).CombinedOutput(); err != nil {
+		s.tb.Fatalf("%s: %v\n%s", name, err, output)
+	}
+}
+
+// follow starts the server. It is gone when the test ends.
+func (s *standby) follow(name string, args ...string) {
+	s.tb.Helper()
+	log := new(tail)
+	cmd := s.command(name, args...)
+	cmd.Stdout, cmd.Stderr = log, log
+	if err := cmd.Start(); err != nil {
+		s.tb.Fatal(err)
+	}
+	s.tb.Cleanup(func() {
+		_ = cmd.Process.Signal(syscall.SIGQUIT) // it may have ended
+		_ = cmd.Wait()
+		if s.tb.Failed() {
+			s.tb.Logf("the end of what the standby said:\n%s", log)
+		}
+	})
+}
+
+// read asks for a text.
+func read(tb testing.TB, databaseURL, question string) (text string) {
+	tb.Helper()
+	db := connect(tb, databaseURL)
+	defer db.Close()
+	if err := db.QueryRowContext(tb.Context(), question).Scan(&text); err != nil {
+		tb.Fatal(err)
+	}
+	return text
+}
+
+func TestAFailOverToASynchronousStandbyLosesNothing(t *testing.T) {
+	for n := range 3 {
+		t.Run(fmt.Sprint("killed ", n), func(t *testing.T) { failOver(t, (*servers.PostgresServer).Kill) })
+	}
+	// Nobody hears of the end of a server that hangs: the writer gives it up by its own limits.
+	t.Run("frozen", func(t *testing.T) { failOver(t, (*servers.PostgresServer).Pause) })
+}
+
+func failOver(t *testing.T, fail func(*servers.PostgresServer)) {
+	seed := newSeed(t)
+	primary := servers.StartPostgres(t)
+	first := primary.Database(t)
+	follower := newStandby(t, first)
+	host := hostOf(t, first)
+	second := strings.Replace(first, host, follower.addr, 1)
+	s := newStack(t, first, strings.Replace(first, host, host+","+follower.addr, 1))
+	l := s.newLoad(seed, faultClients)
+	l.reaches(t, 200+source(seed, -1).IntN(200))
+	l.stalls()
+	fail(primary)
+	began := time.Now()
+	if ask(t, second, "select pg_promote()::int") != 1 {
+		t.Fatal("the standby was not promoted")
+	}
+	promotion := time.Since(began)
+	l.reaches(t, 100)
+	request, gap := l.stalls()
+	l.end()
+	s.writer.stop()
+	v := judge(t, second, l.book)
+	t.Logf("promoted in %v; longest request %v, longest silence %v; %+v; %s", promotion, request, gap, v, show(l.answers()))
+	for code := range l.answers() {
+		if code != accepted && code != duplicate && code != "dedup_conflict" {
+			t.Errorf("clients were answered %s", code)
+		}
+	}
+}
