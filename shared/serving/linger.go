@@ -24,10 +24,16 @@ func Linger(ctx *fasthttp.RequestCtx) {
 	}
 }
 
-// stopLingering is told of every change of a connection's state: one that is idle has read all that its client sent.
-func stopLingering(c net.Conn, state fasthttp.ConnState) {
-	if c, ok := c.(*conn); ok && state == fasthttp.StateIdle {
+// stateChanged is told of every change of a connection's state: one that is idle has read all that its client sent, and
+// one that is taken over carries something else than requests.
+func stateChanged(nc net.Conn, state fasthttp.ConnState) {
+	c, ok := nc.(*conn)
+	switch {
+	case !ok:
+	case state == fasthttp.StateIdle:
 		c.lingers.Store(false)
+	case state == fasthttp.StateHijacked:
+		c.lines.off.Store(true)
 	}
 }
 
@@ -46,6 +52,13 @@ type conn struct {
 	net.Conn
 	lingers atomic.Bool
 	closed  atomic.Bool
+	lines   lineWatch // of the goroutine that reads
+}
+
+func (c *conn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	c.lines.see(p[:n])
+	return n, err
 }
 
 // CloseWrite ends what is sent; what is received goes on.

@@ -51,7 +51,7 @@ func New(config Config) *Server {
 		Handler:      s.serve,
 		ErrorHandler: config.Refuse,
 		Logger:       quiet{config.Logger},
-		ConnState:    stopLingering,
+		ConnState:    stateChanged,
 
 		ReadBufferSize: config.MaxHeader,
 		ReadTimeout:    config.ReadTimeout,
@@ -116,8 +116,14 @@ func (s *Server) Run(ctx context.Context) error {
 const drainLimit = 25 * time.Second
 
 func (s *Server) serve(ctx *fasthttp.RequestCtx) {
-	s.config.Handler(ctx)
-	if s.draining.Load() {
+	c, watched := ctx.Conn().(*conn)
+	if watched && c.lines.isBare(&ctx.Request.Header) {
+		s.config.Refuse(ctx, errBareLine)
+	} else {
+		s.config.Handler(ctx)
+	}
+	// A connection that was taken over has its own way to end, and its header is its own.
+	if !ctx.Hijacked() && (s.draining.Load() || watched && c.lines.evidence != nil) {
 		ctx.SetConnectionClose()
 	}
 }

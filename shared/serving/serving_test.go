@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -27,7 +28,7 @@ func TestMain(m *testing.M) {
 func start(tb testing.TB, handler fasthttp.RequestHandler, drain time.Duration) (address string, stop context.CancelFunc, done <-chan error) {
 	tb.Helper()
 	s := serving.New(serving.Config{
-		Listen: "127.0.0.1:0", Handler: handler, Refuse: func(*fasthttp.RequestCtx, error) {}, DrainDelay: drain,
+		Listen: "127.0.0.1:0", Handler: handler, Refuse: refuse, DrainDelay: drain,
 		MaxHeader: 4096, ReadTimeout: 10 * time.Second, IdleTimeout: 10 * time.Second, Logger: slog.New(slog.DiscardHandler),
 	})
 	if err := s.Listen(); err != nil {
@@ -39,6 +40,8 @@ func start(tb testing.TB, handler fasthttp.RequestHandler, drain time.Duration) 
 	tb.Cleanup(stop)
 	return s.Addr().String(), stop, ended
 }
+
+func refuse(ctx *fasthttp.RequestCtx, _ error) { ctx.SetStatusCode(fasthttp.StatusBadRequest) }
 
 func dial(tb testing.TB, address string) (net.Conn, *bufio.Reader) {
 	tb.Helper()
@@ -145,5 +148,53 @@ func TestAConnectionThatWentOnDoesNotLinger(t *testing.T) {
 	begun := time.Now()
 	if err := <-done; err != nil || time.Since(begun) > time.Second {
 		t.Errorf("stopped after %v with %v", time.Since(begun), err)
+	}
+}
+
+// fasthttp takes such lines, and does not tell. Ensure that they are found wherever they are cut, and nothing else is.
+func TestARequestLineThatEndsInABareLFIsRefused(t *testing.T) {
+	address, _, _ := start(t, func(ctx *fasthttp.RequestCtx) { ctx.SetBodyString("served") }, 0)
+	f := func(text string, cut int, want ...int) {
+		t.Helper()
+		conn, reader := dial(t, address)
+		defer conn.Close()
+		fmt.Fprint(conn, text[:cut])
+		other, otherReader := dial(t, address) // by its answer, what was sent before has most likely been read
+		fmt.Fprint(other, request)
+		read(t, otherReader)
+		other.Close()
+		fmt.Fprint(conn, text[cut:])
+		for i, status := range want {
+			got := read(t, reader)
+			if got.StatusCode != status {
+				t.Errorf("%q cut at %d: answer %d is %d, want %d", text, cut, i, got.StatusCode, status)
+			}
+			if got.Close && i+1 < len(want) {
+				t.Fatalf("%q cut at %d: closed after answer %d", text, cut, i)
+			}
+		}
+	}
+	const bare, like = "GET / HTTP/1.1\nHost: s\r\n\r\n", "GET / HTTP/1.1\nHost: other\n\n"
+	for cut := range bare {
+		f(bare, cut, 400)
+	}
+	f("GET / HTTP/1.0\nA: b\r\n\r\n", 0, 400)
+	f("GET /a HTTP/1.1\r\nHost: s\r\n\r\n"+bare, 0, 200)
+	f("GET /"+strings.Repeat("a", 200)+" HTTP/1.1\nHost: s\r\n\r\n", 150, 400)
+	f(request+request, 3, 200, 200)
+	f("POST / HTTP/1.1\r\nHost: s\r\nContent-Length: 15\r\n\r\nGET / HTTP/1.1\r"+request, 0, 200, 200)
+	// A body may look like it: the request is served, and only the connection's reuse is lost.
+	f(fmt.Sprintf("POST / HTTP/1.1\r\nHost: s\r\nContent-Length: %d\r\n\r\n%s", len(like), like), 0, 200)
+	f(fmt.Sprintf("POST / HTTP/1.1\r\nHost: s\r\nContent-Length: %d\r\n\r\n%s", len(bare), bare), 0, 200)
+}
+
+func BenchmarkWatch(b *testing.B) {
+	head := []byte("POST /v1/events HTTP/1.1\r\nHost: 127.0.0.1:8080\r\nX-API-Key: zap_live_000000000001_secret\r\n" +
+		"Content-Type: application/json\r\nContent-Length: 150\r\n\r\n" + strings.Repeat("x", 150))
+	for _, piece := range [][]byte{head, make([]byte, 32<<10)} {
+		b.Run(fmt.Sprintf("bytes=%d", len(piece)), func(b *testing.B) {
+			b.ReportAllocs()
+			serving.Watch(piece, b.N)
+		})
 	}
 }
