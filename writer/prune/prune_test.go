@@ -1,6 +1,8 @@
 package prune_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"testing"
@@ -113,6 +115,31 @@ func TestNothingOldIsNothingToDo(t *testing.T) {
 		})
 		if err != nil || tally != (prune.Tally{}) {
 			t.Errorf("got %+v, %v", tally, err)
+		}
+	})
+}
+
+func TestARunThatWasBrokenOffIsResumedByAnother(t *testing.T) {
+	onBoth(t, func(t *testing.T, db *database.DB) {
+		store(t, db, 2400, 2*day)
+		ctx, cancel := context.WithCancel(t.Context())
+		tally, err := prune.Run(ctx, db, prune.Config{
+			Before: time.Now().Add(-day), Progress: func(prune.Tally) { cancel() },
+		})
+		if !errors.Is(err, context.Canceled) || tally.Seen != 1000 {
+			t.Errorf("broken off after a page: got %+v, %v", tally, err)
+		}
+		if n := count(t, db, "events"); n != 2400-tally.Removed {
+			t.Errorf("%d events are left of 2400, of which %d were said to be removed", n, tally.Removed)
+		}
+		again, err := prune.Run(t.Context(), db, prune.Config{
+			Before: time.Now().Add(-day), Progress: func(prune.Tally) {},
+		})
+		if err != nil || tally.Removed+again.Removed != 1600 {
+			t.Errorf("run again: got %+v after %+v, %v", again, tally, err)
+		}
+		if events, deliveries := count(t, db, "events"), count(t, db, "event_deliveries"); events != 800 || deliveries != 800 {
+			t.Errorf("%d events and %d deliveries are left", events, deliveries)
 		}
 	})
 }
