@@ -18,6 +18,7 @@ type verdict struct {
 	class    string
 	statuses []string
 	open     bool // an honest request after it, on the same connection, was answered
+	unasked  bool // an honest request before it was answered, and the connection closed
 }
 
 // The classes of verdicts.
@@ -83,6 +84,7 @@ func (j *judge) judge(x *exchange, seen []noted) (verdict, []string) {
 			if a != nil {
 				j.fault("answer %d comes after the end of the connection", i)
 			}
+			v.unasked = v.unasked || inside && len(v.statuses) == 0
 			continue
 		}
 		if a != nil && inside {

@@ -137,16 +137,26 @@ type verdicts struct {
 
 // add keeps the verdict of a case, which has to be the same in all variants.
 func (t *verdicts) add(x *exchange, v verdict) error {
+	if v.unasked {
+		return nil
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	before, known := t.found[x.of.name]
 	if !known || x.variant == "alone" {
 		t.found[x.of.name] = v
 	}
-	if known && before.String() != v.String() {
+	if known && !before.agrees(v) {
 		return fmt.Errorf("the verdict is %v, and in another variant %v", v, before)
 	}
 	return nil
+}
+
+// agrees says whether two verdicts are the same. A request behind another may be refused, or not be looked at any more.
+func (v verdict) agrees(other verdict) bool {
+	n := min(len(v.statuses), len(other.statuses))
+	cut := n > 0 && !v.open && !other.open && slices.Equal(v.statuses[:n], other.statuses[:n]) && v.class != dropped
+	return v.String() == other.String() || cut && n < max(len(v.statuses), len(other.statuses))
 }
 
 func (t *verdicts) String() string {
