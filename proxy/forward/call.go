@@ -29,6 +29,7 @@ type call struct {
 	safe       bool // GET, HEAD or OPTIONS, without a body
 	idempotent bool // may be executed twice, and is held
 	repeated   bool
+	doubtful   bool // an attempt was sent and broke off: it may have been executed
 	refused    bool // ctx.Response holds a 503 that is being asked again
 
 	lines  header.Lines // of the answer; they alias the connection's buffer
@@ -50,10 +51,14 @@ func (c *call) run() error {
 	if err := c.prepare(); err != nil {
 		return err
 	}
-	if err := c.try(c.f.route(c.exchange.Target)); err != nil && !c.refused {
-		return err
+	err := c.try(c.f.route(c.exchange.Target))
+	if c.doubtful && (err != nil || c.saysUnavailable()) {
+		return ErrUncertain // whoever answered the repeat knows nothing of what came before
 	}
-	return nil // when a 503 was asked again in vain, it stands
+	if c.refused {
+		return nil // a 503 that was asked again in vain stands
+	}
+	return err
 }
 
 // try makes attempts until one is to be the last. What was sent is sent once more at most.
@@ -79,10 +84,12 @@ func (c *call) try(g *group) (err error) {
 		case errors.Is(err, errStale): // nothing was sent: take another connection
 		case c.up == nil: // nothing was sent: take another upstream
 			tried = append(tried, t)
-		case c.mayRepeat(err):
-			c.repeat(0)
 		default:
-			return err
+			c.doubtful = c.doubtful || c.up.sent && errors.Is(err, ErrUnreachable)
+			if !c.mayRepeat(err) {
+				return err
+			}
+			c.repeat(0)
 		}
 	}
 }
@@ -101,9 +108,10 @@ func (c *call) mayRepeat(err error) bool {
 	return c.idempotent || !c.up.sent || c.safe && c.up.reused && !c.up.answered
 }
 
-func (c *call) mayAskAgain() bool {
-	return c.idempotent && !c.repeated && !c.goesOn &&
-		c.ctx.Response.StatusCode() == fasthttp.StatusServiceUnavailable
+func (c *call) mayAskAgain() bool { return c.idempotent && !c.repeated && c.saysUnavailable() }
+
+func (c *call) saysUnavailable() bool {
+	return !c.goesOn && c.ctx.Response.StatusCode() == fasthttp.StatusServiceUnavailable
 }
 
 // attempt asks one upstream. After an error nothing goes on, and the connection is closed.

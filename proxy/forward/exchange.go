@@ -8,6 +8,7 @@ package forward
 import (
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -17,13 +18,14 @@ import (
 // The errors of Forward, to be told apart by errors.Is. With an error, nothing of an answer has reached the client and
 // ctx.Response is the caller's to fill. What goes wrong later truncates the answer, and is no error of Forward.
 var (
-	ErrUnreachable   = errors.New("no connection to the upstream, or it broke before the answer") // 502
-	ErrBadResponse   = errors.New("the upstream's answer breaks HTTP/1.1")                        // 502
-	ErrTimeout       = errors.New("the upstream did not answer in time")                          // 504
-	ErrBusy          = errors.New("all connections to the upstream are in use")                   // 503
-	ErrBodyTooLarge  = errors.New("the request body is larger than allowed")                      // 413
-	ErrClientBody    = errors.New("the client's request body broke off")                          // 400
-	ErrClientTimeout = errors.New("the client's request body came too slowly")                    // 408
+	ErrUnreachable   = errors.New("no connection to the upstream")                             // 502
+	ErrUncertain     = fmt.Errorf("%w: it broke off after something was sent", ErrUnreachable) // 502; it may have done it
+	ErrBadResponse   = errors.New("the upstream's answer breaks HTTP/1.1")                     // 502
+	ErrTimeout       = errors.New("the upstream did not answer in time")                       // 504
+	ErrBusy          = errors.New("all connections to the upstream are in use")                // 503
+	ErrBodyTooLarge  = errors.New("the request body is larger than allowed")                   // 413
+	ErrClientBody    = errors.New("the client's request body broke off")                       // 400
+	ErrClientTimeout = errors.New("the client's request body came too slowly")                 // 408
 )
 
 // Route sends the requests whose target begins with Prefix, byte by byte, to URL. The longest prefix wins; routes of

@@ -56,6 +56,9 @@ var forwarding = []struct {
 		Code: problem.RequestTimeout, Detail: "The body did not arrive in time."}},
 	{forward.ErrBadResponse, problem.Problem{
 		Code: problem.UpstreamUnreachable, Detail: "The upstream's answer was not understood."}},
+	{forward.ErrUncertain, problem.Problem{
+		Code:   problem.UpstreamUnreachable,
+		Detail: "The upstream broke off before it answered. It may have carried out the request."}},
 	{forward.ErrUnreachable, problem.Problem{
 		Code: problem.UpstreamUnreachable, Detail: "The upstream could not be reached."}},
 }
