@@ -34,6 +34,10 @@ const DefaultReplay = 15 * time.Minute
 // A look-up is given up after half a second; connecting goes on behind it for the next one, but not for ever.
 const connectTimeout = 5 * time.Second
 
+// warmConns are kept open. On a busy machine a connection took longer than a look-up may wait, and the first key after a
+// quiet time was answered by 503.
+const warmConns = 2
+
 // errForeign reports a question that only keygate's own tables can answer.
 var errForeign = errors.New("with a key query the prefixes of an organisation are not known")
 
@@ -91,7 +95,8 @@ func New(config Config) (*Source, error) {
 	if listen.RuntimeParams["application_name"] == "" {
 		listen.RuntimeParams["application_name"] = "keygate-changelog" // for pg_stat_activity
 	}
-	pooled.MaxConns, pooled.MinConns, pooled.MinIdleConns = int32(config.Concurrency), 0, 0
+	pooled.MaxConns, pooled.MinIdleConns = int32(config.Concurrency), 0
+	pooled.MinConns = min(warmConns, pooled.MaxConns)
 	pool, err := pgxpool.NewWithConfig(context.Background(), pooled)
 	if err != nil {
 		return nil, fmt.Errorf("making the pool: %w", err)
