@@ -274,3 +274,25 @@ func TestAnUpdateIsHeardThroughTheChangeLog(t *testing.T) {
 	}
 	t.Logf("refused by all after %v at worst", worst)
 }
+
+// Whether the DEL came before or after what the copy was made of, only a write that succeeds can tell.
+func TestADelVoidsAFillThatRedisDidNotTake(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, false, nil)
+	k := f.truth.create(t)
+	f.a.hooks.storeFails.Store(true)
+	stopped := f.a.hooks.arm("after lookup")
+	first := f.a.resolve(t, k)
+	<-stopped.reached
+	f.truth.revoke(t, k)
+	del(t, f.operator, k)
+	settle(t, f.operator, f.a)
+	late := f.a.resolve(t, k)
+	<-late.joined
+	close(stopped.resume)
+	<-first.decided
+	if d := <-late.decided; d.Outcome() == auth.Allow {
+		t.Error("who joined after the DEL was told the old truth")
+	}
+	expect(t, "after the DEL", f.a.settled(t, k), auth.Revoked)
+}

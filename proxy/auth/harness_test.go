@@ -245,6 +245,8 @@ func settle(tb testing.TB, c *redis.Client, proxies ...*proxy) {
 type hooks struct {
 	mu    sync.Mutex
 	armed map[string]*stop
+
+	storeFails atomic.Bool // Redis takes no records
 }
 
 type stop struct{ reached, resume chan struct{} }
@@ -298,6 +300,9 @@ func (c *hookedCache) Lease(ctx context.Context, prefix string) (auth.Reading, e
 func (c *hookedCache) Store(ctx context.Context, prefix string, expect auth.Token, rec auth.Record) (bool, error) {
 	c.hooks.at("before store")
 	defer c.hooks.at("after store")
+	if c.hooks.storeFails.Load() {
+		return false, errDown
+	}
 	return c.Cache.Store(ctx, prefix, expect, rec)
 }
 

@@ -204,10 +204,12 @@ func (r *Resolver) store(ctx context.Context, q *quest, rec *Record) answer {
 	if !q.replaceable() {
 		return q.answer(r.keep(q, rec, 0))
 	}
+	earlier := q.note.looks
 	q.note.looks = r.gens.note(q.prefix).looks
 	stored, err := r.Cache.Store(ctx, string(q.prefix), q.seen.Token, *rec)
 	switch {
-	case err != nil:
+	case err != nil: // what was heard before it has not been disproved
+		q.note.looks = earlier
 		return q.answer(r.keep(q, rec, 0))
 	case !stored:
 		return answer{again: true}
