@@ -1,8 +1,6 @@
 package fault
 
 import (
-	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -221,42 +220,44 @@ func (c *client) breathe() { <-time.After(time.Duration(10+c.rng.IntN(20)) * tim
 
 // post sends one request and returns a result for each of its events.
 func (l *load) post(path, key, body string, events int) []result {
-	all := func(r result) []result {
+	a, response, err := exchange(l.web, l.edge+"/v1/events"+path, body, "X-API-Key", key)
+	if err == nil && len(a.Results) == events {
 		results := make([]result, events)
-		for i := range results {
-			results[i] = r
+		for i, item := range a.Results {
+			results[i] = item.result()
 		}
 		return results
 	}
-	request, err := http.NewRequestWithContext(context.Background(), http.MethodPost, l.edge+"/v1/events"+path, strings.NewReader(body))
-	if err != nil {
-		return all(result{code: err.Error()})
-	}
-	request.Header.Set("X-API-Key", key)
-	response, err := l.web.Do(request)
+	got := a.result()
 	if failure, ok := errors.AsType[*net.OpError](err); ok && failure.Op == "dial" {
-		return all(result{code: unconnected})
+		got = result{code: unconnected}
+	} else if err != nil {
+		got = result{code: cutOff}
+	} else {
+		got.status, got.header = response.StatusCode, response.Header
 	}
+	return slices.Repeat([]result{got}, events)
+}
+
+// exchange sends a request and reads its answer; header is name, value, name, value …
+func exchange(web *http.Client, url, body string, header ...string) (a answer, response *http.Response, err error) {
+	request, err := http.NewRequest(http.MethodPost, url, strings.NewReader(body))
 	if err != nil {
-		return all(result{code: cutOff})
+		return a, nil, err
+	}
+	for i := 0; i < len(header); i += 2 {
+		request.Header.Set(header[i], header[i+1])
+	}
+	if response, err = web.Do(request); err != nil {
+		return a, nil, err
 	}
 	defer response.Body.Close()
 	text, err := io.ReadAll(response.Body)
 	if err != nil {
-		return all(result{code: cutOff})
+		return a, nil, err
 	}
-	var a answer
-	if err := json.Unmarshal(text, &a); err != nil {
-		return all(result{code: fmt.Sprintf("%d %s", response.StatusCode, bytes.TrimSpace(text))})
+	if json.Unmarshal(text, &a) != nil {
+		a.Code = fmt.Sprintf("%d %s", response.StatusCode, text)
 	}
-	if len(a.Results) != events {
-		got := a.result()
-		got.status, got.header = response.StatusCode, response.Header
-		return all(got)
-	}
-	results := make([]result, events)
-	for i, item := range a.Results {
-		results[i] = item.result()
-	}
-	return results
+	return a, response, nil
 }

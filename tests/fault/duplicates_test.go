@@ -1,8 +1,6 @@
 package fault
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -125,39 +123,17 @@ func (c *contest) request(rng *rand.Rand, writer int) {
 		bodies = append(bodies, e.body())
 	}
 	id := uuid7.Mint(time.Now())
-	results, err := c.post(c.writers[writer].addr, batch[0].org, id, "["+strings.Join(bodies, ",")+"]")
-	if err != nil || len(results) != len(batch) {
-		c.tb.Errorf("%d results, %v", len(results), err)
+	a, _, err := exchange(c.web, "http://"+c.writers[writer].addr+"/v1/events/batch", "["+strings.Join(bodies, ",")+"]",
+		"X-Org-Id", batch[0].org, "X-Keygate-Id", id.String())
+	if err != nil || len(a.Results) != len(batch) {
+		c.tb.Errorf("%d events are answered %+v, %v", len(batch), a, err)
 		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for i, got := range results {
+	for i, got := range a.Results {
 		c.checkLocked(batch[i], got.result(), id.Item(i).String())
 	}
-}
-
-func (c *contest) post(addr, org string, id uuid7.ID, body string) ([]answer, error) {
-	request, err := http.NewRequest(http.MethodPost, "http://"+addr+"/v1/events/batch", strings.NewReader(body))
-	if err != nil {
-		return nil, err
-	}
-	request.Header.Set("X-Org-Id", org)
-	request.Header.Set("X-Keygate-Id", id.String())
-	response, err := c.web.Do(request)
-	if err != nil {
-		return nil, err
-	}
-	defer response.Body.Close()
-	var text bytes.Buffer
-	var a answer
-	if _, err := text.ReadFrom(response.Body); err != nil {
-		return nil, err
-	}
-	if err := json.Unmarshal(text.Bytes(), &a); err != nil || response.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("answered %d %s", response.StatusCode, text.Bytes())
-	}
-	return a.Results, nil
 }
 
 // checkLocked holds an answer against those that the event got before. It is accepted once, under the id that it was

@@ -104,6 +104,7 @@ func runRounds(t *testing.T, rounds, balanceEvery int) {
 		if t.Failed() {
 			t.Fatalf("after %d rounds", done)
 		}
+		t.Logf("after %d rounds and %v: %+v", done, time.Since(began).Round(time.Second), v)
 		w.writer.start()
 	}
 	t.Logf("%d rounds in %v: %d events sent, %d acknowledged, %d stored; answers lost: %d to the writer, %d to the proxy",
