@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/valyala/fasthttp"
 
@@ -327,6 +328,20 @@ func TestAnHTTP10ClientGetsNoChunks(t *testing.T) {
 		want := []string{"Connection: close", "X-Late: z", "X: y"}
 		if got.body != "ok" || got.cut || !slices.Equal(sorted(got.head), want) {
 			t.Errorf("answered %q %q, cut %t", got.head, got.body, got.cut)
+		}
+	}
+}
+
+func TestAHopelessHeadIsNotWaitedFor(t *testing.T) {
+	for _, sent := range []string{"HTTP/1.1 200 OK\n\n", "HTTP/1.1 200 OK\r\nA: b\n", "SSH-2.0-OpenSSH\r\n", "\x15\x03\x01", "HTTP/2"} {
+		u := startUpstream(t, func(u *upstream, p *peer) {
+			u.next(p)
+			p.send(sent)
+			u.next(p) // it does not close
+		})
+		p := startProxy(t, forward.Config{Upstreams: []string{u.url()}, ResponseTimeout: time.Minute})
+		if got := p.get("/"); got.status() != 502 || !errors.Is(p.lastError(), forward.ErrBadResponse) {
+			t.Errorf("%q: answered %q: %v", sent, got.head, p.lastError())
 		}
 	}
 }

@@ -83,13 +83,14 @@ func TestARequestIsExecutedAtMostOnceUnlessItMayBeRepeated(t *testing.T) {
 	}
 }
 
-// A pooled connection that breaks when it is used again is no proof that the request was not executed.
+// A pooled connection that breaks when it is used again is no proof that the request was not executed. Once an answer has
+// begun, it certainly was.
 func TestOnAPooledConnectionASafeRequestIsRepeatedOnce(t *testing.T) {
 	for _, test := range []struct {
 		method string
 		most   int
 	}{{"GET", 2}, {"HEAD", 2}, {"OPTIONS", 2}, {"POST", 1}, {"DELETE", 1}, {"PUT", 1}} {
-		for _, phase := range phases[2:5] {
+		for n, phase := range phases[2:] {
 			t.Run(test.method+", broken "+phase.name, func(t *testing.T) {
 				t.Parallel()
 				u := startUpstream(t, func(u *upstream, p *peer) {
@@ -103,12 +104,19 @@ func TestOnAPooledConnectionASafeRequestIsRepeatedOnce(t *testing.T) {
 				c := p.client()
 				c.send(test.method + " /p HTTP/1.1\r\nHost: h\r\n\r\n")
 				head := c.head()
-				want := map[int]int{1: 502, 2: 200}[test.most]
+				most := test.most
+				if n >= 3 {
+					most = 1
+				}
+				if test.method == "HEAD" && n == 5 {
+					return // to HEAD, that is a whole answer
+				}
+				want := map[int]int{1: 502, 2: 200}[most]
 				if (message{head: head}).status() != want {
 					t.Errorf("answered %q: %v", head, p.lastError())
 				}
-				if n, _ := u.counts(); n != test.most {
-					t.Errorf("%d connections, want %d", n, test.most)
+				if n, _ := u.counts(); n != most {
+					t.Errorf("%d connections, want %d", n, most)
 				}
 			})
 		}
