@@ -50,6 +50,7 @@ func BenchmarkResolve(b *testing.B) {
 	b.Run("tier=memory", func(b *testing.B) {
 		p, keys := newWarm(b, 1000)
 		b.ReportAllocs()
+		b.ResetTimer()
 		b.RunParallel(func(pb *testing.PB) {
 			ctx := b.Context()
 			for i := 0; pb.Next(); i++ {
