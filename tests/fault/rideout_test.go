@@ -20,6 +20,7 @@ func TestAnOutageShorterThanTheRideOutCostsTimeAndNoErrors(t *testing.T) {
 	<-time.After(outage)
 	postgres.Start()
 	l.reaches(t, 4*faultClients)
+	request, gap := l.stalls()
 	l.end()
 	s.writer.stop()
 	for code := range l.answers() {
@@ -27,7 +28,6 @@ func TestAnOutageShorterThanTheRideOutCostsTimeAndNoErrors(t *testing.T) {
 			t.Errorf("clients were answered %s", code)
 		}
 	}
-	request, gap := l.stalls()
 	if request < outage {
 		t.Errorf("the longest request took %v: there was no outage", request)
 	}

@@ -16,6 +16,7 @@ func killOnSQLite(t *testing.T, rounds int) {
 		s.writer.start()
 	}
 	l.reaches(t, faultClients)
+	request, gap := l.stalls()
 	l.end()
 	s.writer.stop()
 	v := judge(t, url, l.book)
@@ -25,7 +26,6 @@ func killOnSQLite(t *testing.T, rounds int) {
 	if err := db.QueryRowContext(t.Context(), "pragma integrity_check").Scan(&verdict); err != nil || verdict != "ok" {
 		t.Errorf("the check of the file says %q, %v", verdict, err)
 	}
-	request, gap := l.stalls()
 	t.Logf("%d rounds: %+v; longest request %v, longest silence %v; %s", rounds, v, request, gap, show(l.answers()))
 }
 
