@@ -72,7 +72,7 @@ type load struct {
 	edge   string // URL
 	keys   []apiKey
 	web    *http.Client
-	number *atomic.Int64 // of the last event
+	number atomic.Int64 // of the last event
 	quit   chan struct{}
 	end    func() // waits until each event that may be sent again is acknowledged
 }
@@ -82,7 +82,7 @@ func (s *stack) newLoad(seed uint64, clients int) *load {
 	s.tb.Helper()
 	transport := &http.Transport{MaxIdleConnsPerHost: clients, DisableCompression: true}
 	l := &load{
-		book: newBook(s.tb), edge: "http://" + s.proxy.addr, keys: s.keys, number: new(atomic.Int64),
+		book: newBook(s.tb), edge: "http://" + s.proxy.addr, keys: s.keys,
 		web: &http.Client{Transport: transport, Timeout: patience}, quit: make(chan struct{}),
 	}
 	var group sync.WaitGroup

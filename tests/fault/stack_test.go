@@ -4,9 +4,11 @@ import (
 	"database/sql"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"net/url"
 	"os/exec"
 	"strings"
+	"sync"
 	"testing"
 
 	_ "github.com/jackc/pgx/v5/stdlib" // the driver "pgx"
@@ -139,4 +141,25 @@ func (s *stack) lock() (release func()) {
 		_ = tx.Rollback()
 		_ = db.Close()
 	}
+}
+
+// sendAtOnce sends n events, each by a client of its own, and returns how to wait for their answers.
+func (s *stack) sendAtOnce(n int, body func(i int) string) (wait func() []result) {
+	transport := &http.Transport{MaxIdleConnsPerHost: n}
+	l := &load{edge: "http://" + s.proxy.addr, web: &http.Client{Transport: transport, Timeout: patience}}
+	results := make([]result, n)
+	var group sync.WaitGroup
+	for i := range n {
+		group.Go(func() { results[i] = l.post("", s.keys[0].Key, body(i), 1)[0] })
+	}
+	return func() []result {
+		group.Wait()
+		transport.CloseIdleConnections()
+		return results
+	}
+}
+
+func (s *stack) awaitQueue(n int) {
+	s.tb.Helper()
+	eventually(s.tb, "events to wait in the writer", func() bool { return s.writer.queued() >= n })
 }

@@ -2,34 +2,11 @@ package fault
 
 import (
 	"net"
-	"net/http"
 	"slices"
-	"sync"
 	"testing"
 
 	"keygate/tests/servers"
 )
-
-// sendAtOnce sends n events, each by a client of its own, and returns how to wait for their answers.
-func (s *stack) sendAtOnce(n int, body func(i int) string) (wait func() []result) {
-	transport := &http.Transport{MaxIdleConnsPerHost: n}
-	l := &load{edge: "http://" + s.proxy.addr, web: &http.Client{Transport: transport, Timeout: patience}}
-	results := make([]result, n)
-	var group sync.WaitGroup
-	for i := range n {
-		group.Go(func() { results[i] = l.post("", s.keys[0].Key, body(i), 1)[0] })
-	}
-	return func() []result {
-		group.Wait()
-		transport.CloseIdleConnections()
-		return results
-	}
-}
-
-func (s *stack) awaitQueue(n int) {
-	s.tb.Helper()
-	eventually(s.tb, "events to wait in the writer", func() bool { return s.writer.queued() >= n })
-}
 
 func TestAWriterEndsOnlyAfterItHasAnsweredAllThatItHasAccepted(t *testing.T) {
 	t.Parallel()
