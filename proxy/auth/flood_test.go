@@ -65,10 +65,11 @@ func TestAFloodOfUnknownKeysLeavesGoodOnesTheirShare(t *testing.T) {
 		}
 	}
 	var worst time.Duration
-	asked, lastKnown := 0, 0
+	asked, lastKnown, unknown, broken := 0, 0, 0, time.Duration(0)
 	var removed time.Time
 	flood(t, attack, func() {
 		for began := time.Now(); time.Since(began) < lasts; {
+			round := time.Now()
 			// In the second half, keys change, too: one that has just changed is no stranger.
 			if time.Since(began) > lasts/2 && time.Since(removed) > 20*time.Millisecond {
 				removed = time.Now()
@@ -83,14 +84,16 @@ func TestAFloodOfUnknownKeysLeavesGoodOnesTheirShare(t *testing.T) {
 				if d.LastKnown {
 					lastKnown++
 				}
-				if d.Reason != auth.Allowed {
-					t.Errorf("a good key: %v", d.Reason)
-					return
+				switch d.Reason {
+				case auth.Allowed:
+				case auth.Unavailable:
+					unknown++
+				default:
+					t.Fatalf("a good key: %v", d.Reason)
 				}
 			}
 			if !p.SourceHealthy() {
-				t.Error("the source is taken for broken")
-				return
+				broken += time.Since(round)
 			}
 		}
 	})
@@ -98,6 +101,10 @@ func TestAFloodOfUnknownKeysLeavesGoodOnesTheirShare(t *testing.T) {
 	most := int64(perSecond/2)*int64(lasts/time.Second+1) + int64(len(good)+10)*int64(lasts/(100*time.Millisecond))
 	if queries > most {
 		t.Errorf("%d queries, at most %d", queries, most)
+	}
+	// A few look-ups may starve for the processor of a busy machine. Without the budget's halves it is all of them.
+	if unknown > 5 || broken > lasts/8 {
+		t.Errorf("%d good keys were unknown, and the source was taken for broken for %v", unknown, broken)
 	}
 	if lastKnown > asked/100 { // a refresh may starve for the processor, and not for the source
 		t.Errorf("%d of %d good answers were last known ones, from a source that works", lastKnown, asked)
