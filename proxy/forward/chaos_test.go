@@ -143,7 +143,7 @@ func converse(c *peer, id string, wrong *atomic.Int32) (whole, again bool) {
 	if disconnect == 0 {
 		c.send(request[:rand.IntN(len(request))])
 		if rand.IntN(2) == 0 {
-			reset(c.Conn.(net.Conn))
+			reset(c.Conn)
 		}
 		return false, false
 	}
