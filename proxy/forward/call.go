@@ -85,7 +85,7 @@ func (c *call) try(g *group) (err error) {
 		case c.up == nil: // nothing was sent: take another upstream
 			tried = append(tried, t)
 		default:
-			c.doubtful = c.doubtful || c.up.sent && errors.Is(err, ErrUnreachable)
+			c.doubtful = c.doubtful || c.up.sent && !c.safe && errors.Is(err, ErrUnreachable)
 			if !c.mayRepeat(err) {
 				return err
 			}

@@ -123,6 +123,25 @@ func TestOnAPooledConnectionASafeRequestIsRepeatedOnce(t *testing.T) {
 	}
 }
 
+func TestARefusalOfARepeatedSafeRequestIsPassedOn(t *testing.T) {
+	u := startUpstream(t, func(u *upstream, p *peer) {
+		if _, ok := u.next(p); !ok {
+			return
+		}
+		if n, _ := u.counts(); n > 1 {
+			p.send("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 4\r\n\r\nbusy")
+			return
+		}
+		p.send(okAnswer)
+		u.next(p) // and breaks off
+	})
+	p := startProxy(t, forward.Config{Upstreams: []string{u.url()}})
+	p.get("/1")
+	if got := p.get("/2"); got.status() != 503 || got.body != "busy" {
+		t.Errorf("answered %q: %v", got.head, p.lastError())
+	}
+}
+
 func TestATimeoutIsNeverRepeated(t *testing.T) {
 	u := startUpstream(t, func(u *upstream, p *peer) { u.next(p); u.next(p) })
 	p := startProxy(t, forward.Config{Upstreams: []string{u.url()}, Idempotent: []string{"/"}, ResponseTimeout: 100 * time.Millisecond})

@@ -345,6 +345,70 @@ func TestAClientThatReadsTooSlowlyIsCut(t *testing.T) {
 	<-ended
 }
 
+// endless answers each request by first and then by more, until nobody takes any more of it.
+func endless(first, more string, ended chan<- struct{}) func(u *upstream, p *peer) {
+	return func(u *upstream, p *peer) {
+		for {
+			if _, ok := u.next(p); !ok {
+				return
+			}
+			p.send(first)
+			for {
+				if _, err := io.WriteString(p.Conn, more); err != nil {
+					ended <- struct{}{}
+					return
+				}
+			}
+		}
+	}
+}
+
+func TestTrailersWithoutEndAreCut(t *testing.T) {
+	ended := make(chan struct{}, 1)
+	u := startUpstream(t, endless("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n",
+		strings.Repeat("A: b\r\n", 100), ended))
+	p := startProxy(t, forward.Config{Upstreams: []string{u.url()}})
+	c := p.client()
+	c.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+	<-ended
+	if got, _ := c.message(false); !got.cut {
+		t.Errorf("the client takes %q for whole", got.body)
+	}
+}
+
+func TestAnAnswerThatNobodyReadsEndsTheUpstreamsConnection(t *testing.T) {
+	ended := make(chan struct{}, 1)
+	next := make(chan struct{})
+	u := startUpstream(t, func(u *upstream, p *peer) {
+		if _, ok := u.next(p); !ok {
+			return
+		}
+		p.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n")
+		for range next { // what is sent at last finds no client, and then there is silence
+			p.send("1\r\nx\r\n")
+		}
+		_, _ = io.Copy(io.Discard, p.r)
+		ended <- struct{}{}
+	})
+	p := startProxy(t, forward.Config{Upstreams: []string{u.url()}})
+	c := p.client()
+	c.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+	c.head()
+	reset(c.Conn)
+	eventually(t, "the proxy notices", func() bool {
+		select {
+		case next <- struct{}{}:
+		default:
+		}
+		return p.metric("connections", "active") == 0
+	})
+	close(next)
+	<-ended
+	if n := p.metric("connections", "idle"); n != 0 {
+		t.Errorf("%v connections are kept", n)
+	}
+}
+
 // watched is what a caller that may cut long exchanges does.
 type watched struct {
 	began, ended atomic.Int32
