@@ -1,6 +1,7 @@
 package forward
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"keygate/proxy/header"
+	"keygate/shared/problem"
 )
 
 // repeatPause lets an upstream that refused come back, if there is no other to ask.
@@ -108,7 +110,13 @@ func (c *call) mayRepeat(err error) bool {
 	return c.idempotent || !c.up.sent || c.safe && c.up.reused && !c.up.answered
 }
 
-func (c *call) mayAskAgain() bool { return c.idempotent && !c.repeated && c.saysUnavailable() }
+// mayAskAgain leaves out the one refusal that says all there is to know: whoever answered a repeat would know less, and
+// say that an event was not stored which may have been.
+func (c *call) mayAskAgain() bool {
+	return c.idempotent && !c.repeated && c.saysUnavailable() && !bytes.Contains(c.ctx.Response.Body(), commitUnknown)
+}
+
+var commitUnknown = []byte(`"code":"` + string(problem.CommitUnknown) + `"`)
 
 func (c *call) saysUnavailable() bool {
 	return !c.goesOn && c.ctx.Response.StatusCode() == fasthttp.StatusServiceUnavailable

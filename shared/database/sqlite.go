@@ -57,12 +57,32 @@ func OpenSQLite(ctx context.Context, path string, options SQLiteOptions) (*sql.D
 	}
 	db.SetMaxOpenConns(conns)
 	db.SetMaxIdleConns(conns)
-	var tables int
-	if err := db.QueryRowContext(ctx, "select count(*) from sqlite_schema").Scan(&tables); err != nil {
+	if err := look(ctx, db); err != nil {
 		db.Close()
 		return nil, openError(path, err)
 	}
 	return db, nil
+}
+
+// busyPause is how soon a file that is being made by others is looked at again.
+const busyPause = 5 * time.Millisecond
+
+// look proves that the file can be read. While several make a new file's log at once, SQLite calls it locked without the
+// wait that it grants otherwise.
+func look(ctx context.Context, db *sql.DB) error {
+	for end := time.Now().Add(busyTimeout); ; {
+		var tables int
+		err := db.QueryRowContext(ctx, "select count(*) from sqlite_schema").Scan(&tables)
+		failure, ok := errors.AsType[*sqlite.Error](err)
+		if !ok || failure.Code()&0xff != sqlite3.SQLITE_BUSY || time.Now().After(end) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(busyPause):
+		}
+	}
 }
 
 func dataSource(path string, readOnly bool) string {
