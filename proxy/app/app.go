@@ -12,7 +12,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
-	"golang.org/x/sync/errgroup"
 
 	"keygate/proxy/auth"
 	"keygate/proxy/auth/memstore"
@@ -21,6 +20,7 @@ import (
 	"keygate/proxy/forward"
 	"keygate/proxy/server"
 	"keygate/shared/admin"
+	"keygate/shared/lifecycle"
 	"keygate/shared/trust"
 )
 
@@ -83,30 +83,23 @@ func (a *App) AdminAddr() net.Addr { return a.admin.Addr() }
 
 // Run serves until ctx ends and what was accepted has been answered. It closes everything that Open opened.
 func (a *App) Run(ctx context.Context) error {
-	behind, stop := context.WithCancel(context.WithoutCancel(ctx))
-	defer stop()
-	group, behind := errgroup.WithContext(behind)
-	group.Go(func() error { return a.admin.Run(behind) })
-	group.Go(func() error { return a.resolver.Run(behind) })
-	group.Go(func() error { return a.followSource(behind) })
+	behind := []lifecycle.Part{a.admin.Run, a.resolver.Run, a.followSource}
 	if a.redis != nil {
-		group.Go(func() error { return a.redis.Run(behind, a.heard) })
+		behind = append(behind, func(ctx context.Context) error { return a.redis.Run(ctx, a.heard) })
 	}
-	a.awaitFleet(ctx)
-	a.log.Info("serving", "clients", a.Addr().String(), "admin", a.AdminAddr().String())
-
-	front, cancel := context.WithCancel(ctx)
-	defer cancel()
-	defer context.AfterFunc(behind, cancel)() // what serves must not outlive what it needs
-	defer context.AfterFunc(front, func() { a.serving.Store(false) })()
-	err := a.edge.Run(front)
-	a.forward.Close()
-	stop()
-	if failed := group.Wait(); failed != nil && !errors.Is(failed, context.Canceled) {
-		err = errors.Join(err, failed)
-	}
+	err := lifecycle.Serve(ctx, a.serve, behind...)
 	a.log.Info("stopped")
 	return errors.Join(err, a.close())
+}
+
+// serve answers clients until ctx ends.
+func (a *App) serve(ctx context.Context) error {
+	defer context.AfterFunc(ctx, func() { a.serving.Store(false) })()
+	a.awaitFleet(ctx)
+	a.log.Info("serving", "clients", a.Addr().String(), "admin", a.AdminAddr().String())
+	err := a.edge.Run(ctx)
+	a.forward.Close()
+	return err
 }
 
 // fleetPatience is how long to wait for Redis before serving without it.

@@ -12,11 +12,11 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
-	"golang.org/x/sync/errgroup"
 
 	"keygate/shared/admin"
 	"keygate/shared/build"
 	"keygate/shared/database"
+	"keygate/shared/lifecycle"
 	"keygate/shared/serving"
 	"keygate/shared/trust"
 	"keygate/writer/commit"
@@ -117,28 +117,19 @@ func (a *App) AdminAddr() net.Addr { return a.admin.Addr() }
 
 // Run serves until ctx ends and every event that was accepted has been answered. It closes everything that Open opened.
 func (a *App) Run(ctx context.Context) error {
-	behind, stop := context.WithCancel(context.WithoutCancel(ctx))
-	defer stop()
-	group, behind := errgroup.WithContext(behind)
-	group.Go(func() error { return a.admin.Run(behind) })
-	group.Go(func() error { return a.commit.Run(behind) })
-	group.Go(func() error { return a.awaitDatabase(behind) })
-	a.log.Info("serving", "events", a.Addr().String(), "admin", a.AdminAddr().String(), "database", a.url.String())
-
-	front, cancel := context.WithCancel(ctx)
-	defer cancel()
-	defer context.AfterFunc(behind, cancel)() // what serves must not outlive what it needs
-	defer context.AfterFunc(front, func() { a.serving.Store(false) })()
-	err := a.events.Run(front)
-	stop()
-	if failed := group.Wait(); failed != nil && !errors.Is(failed, context.Canceled) {
-		err = errors.Join(err, failed)
-	}
+	err := lifecycle.Serve(ctx, a.serve, a.admin.Run, a.commit.Run, a.awaitDatabase)
 	a.log.Info("stopped")
 	if closing := a.closeSink(); closing != nil {
 		err = errors.Join(err, fmt.Errorf("closing the database: %w", closing))
 	}
 	return err
+}
+
+// serve takes events until ctx ends.
+func (a *App) serve(ctx context.Context) error {
+	defer context.AfterFunc(ctx, func() { a.serving.Store(false) })()
+	a.log.Info("serving", "events", a.Addr().String(), "admin", a.AdminAddr().String(), "database", a.url.String())
+	return a.events.Run(ctx)
 }
 
 // Close frees a writer that is not going to run.
