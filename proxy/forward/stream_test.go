@@ -254,52 +254,6 @@ func TestAnEarlyRefusalReachesAClientThatIsStillSending(t *testing.T) {
 	}
 }
 
-func TestAnEarlyRefusalEndsAnUploadThatIsStuck(t *testing.T) {
-	for _, test := range []struct {
-		name string
-		size int64 // of what is announced, and sent as far as anybody takes it
-		sent string
-	}{
-		{"because the client pauses", 0, "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab"},
-		{"because the upstream does not read", 100 << 20, ""},
-	} {
-		for _, answer := range []string{
-			"HTTP/1.1 413 Too Large\r\nContent-Length: 5\r\n\r\nlarge",
-			"HTTP/1.1 413 Too Large\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nlarge\r\n0\r\n\r\n",
-		} {
-			t.Run(test.name, func(t *testing.T) {
-				release := make(chan struct{})
-				u := startUpstream(t, func(u *upstream, p *peer) {
-					p.head()
-					if test.size > 0 {
-						<-time.After(100 * time.Millisecond) // by then all buffers in between are full
-					}
-					p.send(answer)
-					<-release
-				})
-				p := startProxy(t, forward.Config{Upstreams: []string{u.url()}})
-				c := p.client()
-				var sending sync.WaitGroup
-				if test.size == 0 {
-					c.send(test.sent)
-				} else {
-					sending.Go(func() { upload(c, "length", test.size) })
-				}
-				begun := time.Now()
-				if got := c.answer(); got.body != "large" || got.cut {
-					t.Errorf("answered %q: %v", got.head, p.lastError())
-				}
-				if took := time.Since(begun); took > patience/2 {
-					t.Errorf("after %v", took)
-				}
-				close(release)
-				c.Close()
-				sending.Wait()
-			})
-		}
-	}
-}
-
 func TestAnEarlyAnswerDoesNotEndAnUploadThatTheUpstreamStillWants(t *testing.T) {
 	const size = 10 << 20
 	whole := make(chan int64, 1)
@@ -506,24 +460,6 @@ func TestALongExchangeCanBeCut(t *testing.T) {
 	}
 }
 
-func TestACutThatComesTooLateIsNoHarm(t *testing.T) {
-	u := startUpstream(t, always("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"))
-	w := &watched{cut: make(chan func(), 2)}
-	p := startProxyWith(t, options{config: forward.Config{Upstreams: []string{u.url()}}, exchange: w.exchange})
-	c := p.client()
-	for n := range int32(2) {
-		c.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n")
-		if got := c.answer(); got.body != "ok" {
-			t.Errorf("answered %q", got.head)
-		}
-		eventually(t, "it has ended", func() bool { return w.ended.Load() == n+1 })
-		(<-w.cut)()
-	}
-	if n, _ := u.counts(); n != 1 {
-		t.Errorf("%d connections", n)
-	}
-}
-
 func TestAShortExchangeIsNotWatched(t *testing.T) {
 	u := startUpstream(t, always(okAnswer))
 	w := &watched{cut: make(chan func(), 1)}
@@ -531,26 +467,6 @@ func TestAShortExchangeIsNotWatched(t *testing.T) {
 	p.ask(post("/", "x"))
 	if n := w.began.Load(); n != 0 {
 		t.Errorf("watched %d times", n)
-	}
-}
-
-func TestNothingLongBeginsAfterClose(t *testing.T) {
-	asked, closed := make(chan struct{}), make(chan struct{})
-	u := startUpstream(t, func(u *upstream, p *peer) {
-		u.next(p)
-		close(asked)
-		<-closed
-		p.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n")
-		_, _ = io.Copy(io.Discard, p.r)
-	})
-	p := startProxy(t, forward.Config{Upstreams: []string{u.url()}})
-	c := p.client()
-	c.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n")
-	<-asked
-	p.forwarder.Close()
-	close(closed)
-	if got := c.answer(); got.status() != 502 {
-		t.Errorf("answered %q", got.head)
 	}
 }
 
