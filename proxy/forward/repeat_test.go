@@ -272,7 +272,7 @@ func TestAPooledConnectionIsNotUsedOnceSomethingCanBeRead(t *testing.T) {
 
 // A request that the socket does not take at once is finished in another way, on which no old deadline may tell.
 func TestAHugeHeaderIsSentOnAUsedConnection(t *testing.T) {
-	const idle = 200 * time.Millisecond
+	const idle = time.Second
 	huge := []byte("Host: h\r\nX: " + strings.Repeat("x", 8<<20) + "\r\n")
 	u := startUpstream(t, func(u *upstream, p *peer) {
 		u.next(p)
