@@ -16,10 +16,11 @@ FUZZTIME    ?= 30s
 BENCH       ?= .
 REQUESTS    ?= 5000
 CONCURRENCY ?= 200
+ROUNDS      ?= 7
 
 .DEFAULT_GOAL := help
 .PHONY: help build proxy writer standalone loadtest run servers servers-all test test-all check format vet lint vulnerabilities arch \
-	race fuzz bench load clean
+	race fuzz bench load compare clean
 
 help: ## print this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -97,6 +98,9 @@ load: standalone loadtest ## send REQUESTS (5000) on CONCURRENCY (200) connectio
 	bin/loadtest --target http://127.0.0.1:18080 --key-file "$$data/demo-key" \
 		--proxy-admin http://127.0.0.1:19080 --writer-admin http://127.0.0.1:19081 \
 		--requests $(REQUESTS) --concurrency $(CONCURRENCY)
+
+compare: proxy writer loadtest servers ## measure keygate beside FastAPI, nginx and HAProxy, in ROUNDS (7); takes ten minutes
+	go run -buildvcs=auto ./tests/compare -rounds $(ROUNDS)
 
 clean: ## remove what was built; ./data stays
 	rm -rf bin

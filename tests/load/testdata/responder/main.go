@@ -54,7 +54,7 @@ func requestSize(b []byte) int {
 	if end < 0 {
 		return 0
 	}
-	_, after, _ := bytes.Cut(b[:end+2], []byte("Content-Length: "))
+	_, after, _ := bytes.Cut(bytes.ToLower(b[:end+2]), []byte("\r\ncontent-length: ")) // HAProxy sends it so
 	digits, _, _ := bytes.Cut(after, []byte("\r\n"))
 	length, _ := strconv.Atoi(string(digits))
 	return end + 4 + length
