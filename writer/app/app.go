@@ -82,7 +82,7 @@ func (a *App) build() (err error) {
 	})
 	a.events = server.New(server.Config{
 		Address: a.cfg.Listen, OrgHeader: a.cfg.OrgHeader, Secrets: secrets, Commit: a.commit,
-		MaxBody: a.cfg.MaxBody, DrainDelay: a.cfg.DrainDelay,
+		MaxBody: a.cfg.MaxBody, MaxArriving: a.cfg.QueueBytes, DrainDelay: a.cfg.DrainDelay,
 		Logger: a.log, Metrics: serving.NewMetrics(a.registry, "writer"),
 	})
 	a.admin = admin.New(admin.Config{

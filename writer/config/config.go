@@ -62,7 +62,7 @@ func (c *Config) Flags(set *flags.Set) {
 	set.String("database-url", &c.DatabaseURL, "store events here: postgres://… or sqlite:PATH")
 	set.Duration("ride-out", &c.RideOut, "keep events waiting while the database is away, this long at most")
 	set.Int("queue-rows", &c.QueueRows, "hold at most this many events that are not stored yet")
-	set.Bytes("queue-bytes", &c.QueueBytes, "hold at most this much of them")
+	set.Bytes("queue-bytes", &c.QueueBytes, "hold at most this much of them, and as much of requests that are still arriving")
 	set.Bytes("max-body", &c.MaxBody, "the largest request body")
 	set.Section("Everything else")
 	set.Duration("drain-delay", &c.DrainDelay, "on SIGTERM, go on serving for this long before closing the listener")

@@ -31,9 +31,18 @@ func summary(items []event.Item) string {
 	return strings.Join(parts, "; ")
 }
 
+// writeBatch writes a body in pieces.
+func writeBatch(format event.Format, pieces ...string) *event.Batch {
+	b := event.NewBatch(format, testID, "org")
+	for _, piece := range pieces {
+		b.Write([]byte(piece))
+	}
+	return b
+}
+
 func decodeBatch(tb testing.TB, body string, format event.Format) ([]event.Item, *event.Rejection) {
 	tb.Helper()
-	items, err := event.DecodeBatch([]byte(body), format, testID, "org")
+	items, err := writeBatch(format, body).Items()
 	if err == nil {
 		return items, nil
 	}
@@ -141,16 +150,55 @@ func TestItemsOfABatchHaveTheIDsOfTheirNumbers(t *testing.T) {
 	}
 }
 
+// However a body is cut into pieces, the fault of the whole is the fault of the pieces, and the place of it too.
+func TestABatchIsTheSameInWhateverPiecesItComes(t *testing.T) {
+	f := func(format event.Format, body string) {
+		t.Helper()
+		whole, malformed := writeBatch(format, body).Items()
+		want := fmt.Sprint(summary(whole), malformed)
+		for size := 1; size < len(body); size++ {
+			items, malformed := writeBatch(format, pieces(body, size)...).Items()
+			if got := fmt.Sprint(summary(items), malformed); got != want {
+				t.Fatalf("%.60q in pieces of %d: got  %s\nwant %s", body, size, got, want)
+			}
+		}
+	}
+	item := `{"type":"\ud83d\ude00","x":[true,false,null,-1.5e-7,"é😀"],"payload":{"a":"` + strings.Repeat("x", 200) + `"}}`
+	for _, body := range []string{
+		" [ " + item + " ,\n" + good + ", 5 ,null,{}\t] \n ", "[" + good + `,"\ud83d",` + item + "]", "[ ]", " [",
+		"[" + item + ",tru]", "[" + item + `,{"type":"\ud83dx`, "[" + good + `,{"a":"\u12"}]`, "[" + good + ",{\"\xf0\x9f",
+		"[" + item + item + "]", "[" + item + ",]", "[" + good + "]x", "\ufeff[" + good + "]", "[\ufeff" + good + "]", "x" + item,
+		"[" + strings.Repeat("0,", event.MaxBatch) + "0]", "[12345678901234567890, 1e5,0.5]", "[" + item + ",{}}",
+	} {
+		f(event.Array, body)
+	}
+	for _, body := range []string{
+		item + "\n\n" + good + "\r\n \n" + item, good + "\n{\"type\n" + item, "\ufeff" + good + "\n", "\n", strings.Repeat("0\n", 1001),
+	} {
+		f(event.Lines, body)
+	}
+}
+
+func pieces(body string, size int) (list []string) {
+	for ; len(body) > size; body = body[size:] {
+		list = append(list, body[:size])
+	}
+	return append(list, body)
+}
+
 func TestItemsOfABatchAliasNothingOfTheBody(t *testing.T) {
 	for format, text := range map[event.Format]string{
 		event.Array: `[` + good + `,` + good + `]`, event.Lines: good + "\n" + good,
 	} {
-		body := []byte(text)
-		items, err := event.DecodeBatch(body, format, testID, "org")
+		b := event.NewBatch(format, testID, "org")
+		for piece := []byte(text); len(piece) > 0; piece = piece[1:] {
+			b.Write(piece[:1])
+			piece[0] = 0
+		}
+		items, err := b.Items()
 		if err != nil {
 			t.Fatal(err)
 		}
-		clear(body)
 		for i, item := range items {
 			if item.Event.Type != "t" || string(item.Event.Payload) != `{"n":1}` {
 				t.Errorf("format %d, item %d: got %q, %q", format, i, item.Event.Type, item.Event.Payload)

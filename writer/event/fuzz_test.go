@@ -176,6 +176,7 @@ func FuzzBatch(f *testing.F) {
 	f.Fuzz(func(t *testing.T, body []byte) {
 		checkLines(t, body)
 		checkArray(t, body)
+		checkPieces(t, body)
 	})
 }
 
@@ -212,6 +213,20 @@ func checkArray(t *testing.T, body []byte) {
 		want[i] = outcome(event.Decode(item, testID.Item(i), "org"))
 	}
 	checkItems(t, items, want)
+}
+
+func checkPieces(t *testing.T, body []byte) {
+	t.Helper()
+	for _, format := range []event.Format{event.Array, event.Lines} {
+		whole, want := decodeBatch(t, string(body), format)
+		inPieces, got := writeBatch(format, pieces(string(body), 1+len(body)%13)...).Items()
+		if fmt.Sprint(got) != fmt.Sprint(want) && (want != nil || got != nil) {
+			t.Fatalf("format %d: in pieces %v, whole %v", format, got, want)
+		}
+		if want == nil && summary(inPieces) != summary(whole) {
+			t.Fatalf("format %d: in pieces %s, whole %s", format, summary(inPieces), summary(whole))
+		}
+	}
 }
 
 func checkItems(t *testing.T, items []event.Item, want []string) {

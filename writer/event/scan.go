@@ -12,8 +12,9 @@ import (
 // Where a rule is broken, reject notes the first and reading goes on, so that the end of every value is known and so that
 // a text which is no JSON is always called that, whatever else is wrong with it.
 type scanner struct {
-	src []byte
-	at  int // the next byte of src
+	src  []byte
+	at   int // the next byte of src
+	base int // where src begins in the body
 
 	open   []byte  // the closing bracket of every open container, outermost first; a byte each, for there may be millions
 	frames []frame // the first MaxDepth+1 of them, the event itself included
@@ -60,7 +61,7 @@ func (s *scanner) release() {
 		return
 	}
 	s.reset()
-	s.src, s.at, s.malformed, s.accepted = nil, 0, nil, false
+	s.src, s.at, s.base, s.malformed, s.accepted = nil, 0, 0, nil, false
 	scanners.Put(s)
 }
 
@@ -224,10 +225,11 @@ func (s *scanner) fail(expected string) (ok bool) {
 	switch {
 	case s.at >= len(s.src):
 		expected = "it ends too early"
-	case s.at == 0 && bytes.HasPrefix(s.src, []byte("\ufeff")):
+	case s.base+s.at == 0 && bytes.HasPrefix(s.src, []byte("\ufeff")):
 		expected = "send it without a byte order mark"
 	}
-	s.malformed = &Rejection{Kind: Malformed, Detail: fmt.Sprintf("not valid JSON at byte offset %d: %s", s.at, expected)}
+	detail := fmt.Sprintf("not valid JSON at byte offset %d: %s", s.base+s.at, expected)
+	s.malformed = &Rejection{Kind: Malformed, Detail: detail}
 	return false
 }
 

@@ -22,14 +22,20 @@ type rejection struct {
 	EventID string       `json:"event_id,omitempty"`
 }
 
-// batch stores the events of one request, each like a single one, and answers for each in its place.
-func (s *Server) batch(ctx *fasthttp.RequestCtx, who caller, text []byte, format event.Format) *problem.Problem {
+// batch stores the events of one request, each like a single one, and answers for each in its place. Events are decoded
+// as they arrive, but none is submitted before all have: a batch that turns out to be malformed, or that is cut off, has
+// stored nothing.
+func (s *Server) batch(ctx *fasthttp.RequestCtx, who caller, limit int, format event.Format) *problem.Problem {
 	if len(ctx.Request.Header.PeekAll(idempotencyKey)) > 0 {
 		return &problem.Problem{
 			Code: problem.BadRequest, Detail: "A batch takes no " + idempotencyKey + ": give each event a dedup_id of its own.",
 		}
 	}
-	items, err := event.DecodeBatch(text, format, who.id, who.org)
+	batch := event.NewBatch(format, who.id, who.org)
+	if p := s.receive(ctx, who.org, limit, batch); p != nil {
+		return p
+	}
+	items, err := batch.Items()
 	if malformed, ok := errors.AsType[*event.Rejection](err); ok {
 		return rejected(malformed)
 	}

@@ -1,52 +1,79 @@
 package server
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"sync"
 
-	"github.com/valyala/bytebufferpool"
 	"github.com/valyala/fasthttp"
 
 	"keygate/shared/problem"
 	"keygate/shared/serving"
+	"keygate/writer/commit"
 	"keygate/writer/event"
 )
 
-// body is a request's body, read whole. The decoder copies what it keeps.
-type body struct {
-	bytes  []byte
-	buffer *bytebufferpool.ByteBuffer // nil if the bytes are the request's own
-}
+// Bodies are read in pieces of this size. A body that fits into two is not counted as one that arrives: it holds hardly
+// more than its connection does.
+const pieceSize = 32 << 10
 
-func (b body) release() {
-	if b.buffer != nil {
-		bytebufferpool.Put(b.buffer)
-	}
-}
+var pieces = sync.Pool{New: func() any { return new([pieceSize]byte) }}
 
-// readBody reads at most limit bytes. What it refuses closes the connection, because the rest stays unread.
-func readBody(ctx *fasthttp.RequestCtx, limit int) (body, *problem.Problem) {
-	if ctx.Request.Header.ContentLength() > limit {
+// receive writes the body to dst, piece by piece as it comes: limit bytes at most, and of all bodies that are on their
+// way no more than there is room for. What it refuses closes the connection, because the rest stays unread.
+func (s *Server) receive(ctx *fasthttp.RequestCtx, org string, limit int, dst io.Writer) *problem.Problem {
+	length := ctx.Request.Header.ContentLength()
+	if length > limit {
 		ctx.SetConnectionClose()
-		return body{}, tooLarge(limit)
+		return tooLarge(limit)
 	}
 	stream := ctx.RequestBodyStream()
 	if stream == nil {
-		return body{bytes: ctx.Request.Body()}, nil
+		_, _ = dst.Write(ctx.Request.Body()) // to memory
+		return nil
 	}
-	buffer := bytebufferpool.Get()
-	n, err := buffer.ReadFrom(io.LimitReader(stream, int64(limit)+1))
+	total, err := s.copyBody(dst, stream, org, limit)
 	switch {
-	case err != nil:
-		bytebufferpool.Put(buffer)
+	case total > limit:
 		ctx.SetConnectionClose()
-		return body{}, bodyProblem(err)
-	case n > int64(limit):
-		bytebufferpool.Put(buffer)
-		ctx.SetConnectionClose()
-		return body{}, tooLarge(limit)
+		return tooLarge(limit)
+	case err == nil && total < length:
+		err = io.ErrUnexpectedEOF // which the HTTP library does not tell from an end
 	}
-	return body{buffer.B, buffer}, nil
+	if err != nil {
+		ctx.SetConnectionClose()
+		return bodyProblem(err)
+	}
+	return nil
+}
+
+// copyBody returns how many bytes it has read: one more than limit, if there are more.
+func (s *Server) copyBody(dst io.Writer, stream io.Reader, org string, limit int) (total int, err error) {
+	held := 0
+	defer func() {
+		if held > 0 {
+			s.arrivals.give(org, held)
+		}
+	}()
+	piece := pieces.Get().(*[pieceSize]byte)
+	defer pieces.Put(piece)
+	for stream = io.LimitReader(stream, int64(limit)+1); ; {
+		n, err := stream.Read(piece[:])
+		if total += n; total > 2*pieceSize {
+			if !s.arrivals.take(org, total-held) {
+				return total, commit.ErrQueueFull
+			}
+			held = total
+		}
+		_, _ = dst.Write(piece[:n]) // to memory
+		if err == io.EOF {
+			return total, nil
+		}
+		if err != nil {
+			return total, err
+		}
+	}
 }
 
 func tooLarge(limit int) *problem.Problem {
@@ -56,7 +83,10 @@ func tooLarge(limit int) *problem.Problem {
 }
 
 func bodyProblem(err error) *problem.Problem {
-	if serving.IsTimeout(err) {
+	switch {
+	case errors.Is(err, commit.ErrQueueFull):
+		return unavailable(err)
+	case serving.IsTimeout(err):
 		return &problem.Problem{Code: problem.RequestTimeout, Detail: "The body did not arrive in time."}
 	}
 	return &problem.Problem{Code: problem.BadRequest, Detail: "The body ended early or its chunks were malformed."}

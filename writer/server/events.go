@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/valyala/bytebufferpool"
 	"github.com/valyala/fasthttp"
 
 	"keygate/shared/problem"
@@ -17,13 +18,10 @@ import (
 const idempotencyKey = "Idempotency-Key"
 
 // single stores one event.
-func (s *Server) single(ctx *fasthttp.RequestCtx, who caller, text []byte) *problem.Problem {
-	e, err := event.Decode(text, who.id, who.org)
-	if err == nil {
-		err = useKey(e, ctx.Request.Header.PeekAll(idempotencyKey))
-	}
-	if rejection, ok := errors.AsType[*event.Rejection](err); ok {
-		return rejected(rejection)
+func (s *Server) single(ctx *fasthttp.RequestCtx, who caller, limit int) *problem.Problem {
+	e, p := s.readEvent(ctx, who, limit)
+	if p != nil {
+		return p
 	}
 	answers, err := s.Commit.Submit(context.Background(), []*event.Event{e})
 	if err != nil {
@@ -39,6 +37,23 @@ func (s *Server) single(ctx *fasthttp.RequestCtx, who caller, text []byte) *prob
 	}
 	ctx.Response.SetBodyRaw(append(appendAnswer(make([]byte, 0, 128), answers[0]), '\n'))
 	return nil
+}
+
+// readEvent keeps nothing of the body: what waits for a commit is the event alone.
+func (s *Server) readEvent(ctx *fasthttp.RequestCtx, who caller, limit int) (*event.Event, *problem.Problem) {
+	body := bytebufferpool.Get()
+	defer bytebufferpool.Put(body)
+	if p := s.receive(ctx, who.org, limit, body); p != nil {
+		return nil, p
+	}
+	e, err := event.Decode(body.B, who.id, who.org)
+	if err == nil {
+		err = useKey(e, ctx.Request.Header.PeekAll(idempotencyKey))
+	}
+	if rejection, ok := errors.AsType[*event.Rejection](err); ok {
+		return nil, rejected(rejection)
+	}
+	return e, nil
 }
 
 func useKey(e *event.Event, keys [][]byte) error {

@@ -27,8 +27,9 @@ type Config struct {
 	Secrets   *trust.Secrets // nil: whoever can connect is believed
 	Commit    Committer
 
-	MaxBody    int // bytes
-	DrainDelay time.Duration
+	MaxBody     int // bytes
+	MaxArriving int // bytes of all bodies that are on their way, small ones not counted
+	DrainDelay  time.Duration
 
 	Logger  *slog.Logger
 	Metrics *serving.Metrics
@@ -38,6 +39,7 @@ type Config struct {
 type Server struct {
 	*serving.Server
 	Config
+	arrivals *arrivals
 }
 
 const (
@@ -50,7 +52,7 @@ const (
 
 // New returns a Server that does not listen yet.
 func New(cfg Config) *Server {
-	s := &Server{Config: cfg}
+	s := &Server{Config: cfg, arrivals: newArrivals(cfg.MaxArriving, cfg.MaxBody)}
 	s.Server = serving.New(serving.Config{
 		Listen: cfg.Address, Handler: s.serve, Refuse: s.refuseUnparsed, Origin: true,
 		MaxHeader: maxHeader, ReadTimeout: readTimeout, IdleTimeout: idleTimeout, DrainDelay: cfg.DrainDelay,
@@ -81,15 +83,10 @@ func (s *Server) answer(ctx *fasthttp.RequestCtx, arrived time.Time) *problem.Pr
 	if p != nil {
 		return p
 	}
-	body, p := readBody(ctx, route.limit(s.MaxBody))
-	if p != nil {
-		return p
-	}
-	defer body.release()
 	if route.batch {
-		return s.batch(ctx, caller, body.bytes, format)
+		return s.batch(ctx, caller, route.limit(s.MaxBody), format)
 	}
-	return s.single(ctx, caller, body.bytes)
+	return s.single(ctx, caller, route.limit(s.MaxBody))
 }
 
 func (s *Server) refuse(ctx *fasthttp.RequestCtx, p *problem.Problem) {

@@ -56,6 +56,7 @@ func (r *recorder) Submit(_ context.Context, events []*event.Event) ([]commit.An
 
 type fixture struct {
 	tb      testing.TB
+	server  *server.Server
 	commit  *recorder
 	secrets *trust.Secrets
 	address string
@@ -70,7 +71,7 @@ func start(tb testing.TB) *fixture {
 	}
 	f := &fixture{tb: tb, commit: &recorder{}, secrets: secrets, id: uuid7.Mint(time.Now())}
 	s := server.New(server.Config{
-		Address: "127.0.0.1:0", OrgHeader: "X-Org-Id", Secrets: secrets, Commit: f.commit, MaxBody: 1 << 20,
+		Address: "127.0.0.1:0", OrgHeader: "X-Org-Id", Secrets: secrets, Commit: f.commit, MaxBody: 1 << 20, MaxArriving: 2 << 20,
 		Logger: slog.New(slog.DiscardHandler), Metrics: serving.NewMetrics(prometheus.NewRegistry(), "writer"),
 	})
 	if err := s.Listen(); err != nil {
@@ -85,7 +86,7 @@ func start(tb testing.TB) *fixture {
 			tb.Error(err)
 		}
 	})
-	f.address = s.Addr().String()
+	f.server, f.address = s, s.Addr().String()
 	return f
 }
 
