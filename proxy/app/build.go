@@ -108,6 +108,7 @@ func (a *App) buildListeners() error {
 		Auth:    a.resolver,
 		Policy: identity.New(identity.Policy{
 			OrgHeader: clients.OrgHeader, Carriers: carriers, KeepCredential: clients.KeepCredential, Secrets: a.secrets,
+			TrustedHops: clients.TrustedHops,
 		}),
 		Forward: a.forward,
 		Public:  clients.PublicPaths, PublicPreflight: clients.PublicPreflight, Timing: a.cfg.Timing,

@@ -87,6 +87,7 @@ type Clients struct {
 	PublicPaths     []string
 	PublicPreflight bool
 	OrgHeader       string
+	TrustedHops     int
 	MaxBody         int // bytes; 0: no limit
 	HeaderTimeout   time.Duration
 	IdleTimeout     time.Duration
@@ -187,6 +188,9 @@ func (c *Clients) flags(set *flags.Set) {
 	set.Strings("public-path", &c.PublicPaths, "let requests under this raw path prefix through without a key")
 	set.Bool("public-preflight", &c.PublicPreflight, "let CORS preflight requests through without a key")
 	set.String("org-header", &c.OrgHeader, "the header that tells the upstream the organization")
+	set.Int("trusted-hops", &c.TrustedHops,
+		"this many proxies stand in front of this one, and what they say in X-Forwarded-For, -Host and -Proto is believed; "+
+			"0: clients connect directly, and what they say there is dropped")
 	set.Bytes("max-body", &c.MaxBody, "the largest request body; 0: no limit")
 	set.Duration("header-timeout", &c.HeaderTimeout, "a request's header must arrive within this time")
 	set.Duration("idle-timeout", &c.IdleTimeout, "close connections that were idle for this long")
@@ -214,6 +218,9 @@ func (c *Config) Validate() error {
 	}
 	if !header.IsToken([]byte(c.Clients.OrgHeader)) {
 		wrong("--org-header %q is not a header name", c.Clients.OrgHeader)
+	}
+	if c.Clients.TrustedHops > identity.MaxTrustedHops {
+		wrong("--trusted-hops must be at most %d", identity.MaxTrustedHops)
 	}
 	for _, path := range slices.Concat(c.Clients.PublicPaths, c.Upstream.Idempotent) {
 		if !strings.HasPrefix(path, "/") {

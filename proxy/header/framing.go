@@ -19,7 +19,7 @@ func CheckLine(target, version []byte) error {
 // CheckFraming refuses sections that two readers could frame differently, or send to different hosts.
 func (l Lines) CheckFraming(http11 bool) error {
 	host, err := l.One(Host)
-	if err != nil || host == nil && http11 || host != nil && !validHost(host.Value) {
+	if err != nil || host == nil && http11 || host != nil && !IsHost(host.Value) {
 		return ErrHost
 	}
 	length, err := l.One(ContentLength)
@@ -39,8 +39,8 @@ func (l Lines) CheckFraming(http11 bool) error {
 	return nil
 }
 
-// validHost allows what a host with an optional port may be made of, and so neither lists nor userinfo.
-func validHost(host []byte) bool {
+// IsHost says whether text is made of what a host with an optional port may be made of: neither lists nor userinfo are.
+func IsHost(host []byte) bool {
 	for _, c := range host {
 		switch {
 		case '0' <= c && c <= '9', 'A' <= c && c <= 'Z', 'a' <= c && c <= 'z':

@@ -45,6 +45,9 @@ const (
 	Authorization
 	APIKey
 	RequestID
+	ForwardedFor
+	ForwardedHost
+	ForwardedProto
 )
 
 // Line is one header line. All bytes alias the section that was parsed.
@@ -117,6 +120,7 @@ var kinds = map[string]Kind{
 	"keep-alive": HopByHop, "proxy-connection": HopByHop, "proxy-authenticate": HopByHop,
 	"proxy-authorization": HopByHop, "te": HopByHop, "trailer": HopByHop, "http2-settings": HopByHop, "expect": HopByHop,
 	"upgrade": Upgrade, "authorization": Authorization, "x-api-key": APIKey, "x-request-id": RequestID,
+	"x-forwarded-for": ForwardedFor, "x-forwarded-host": ForwardedHost, "x-forwarded-proto": ForwardedProto,
 }
 
 // longestKind is the length of the longest name in kinds.

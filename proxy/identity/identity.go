@@ -4,6 +4,7 @@ package identity
 
 import (
 	"bytes"
+	"cmp"
 	"time"
 
 	"keygate/proxy/header"
@@ -26,6 +27,8 @@ type Policy struct {
 	Carriers       Carrier
 	KeepCredential bool
 	Secrets        *trust.Secrets // nil: requests are not signed
+	TrustedHops    int            // proxies in front of this one, at most MaxTrustedHops: see Origin
+	Scheme         string         // of this proxy's own listener: http (also if empty) or https
 
 	foldedOrg []byte
 }
@@ -33,10 +36,12 @@ type Policy struct {
 // New completes a policy.
 func New(p Policy) *Policy {
 	p.foldedOrg = header.Fold(nil, []byte(p.OrgHeader))
+	p.Scheme = cmp.Or(p.Scheme, "http")
 	return &p
 }
 
-// Vouch is what the proxy says of a request. A nil Org says nothing: nothing is injected but the request id.
+// Vouch is what the proxy says of a request. A nil Org says nothing of who is calling: then only the origin and the request
+// id are injected.
 type Vouch struct {
 	Org       []byte
 	KeyPrefix []byte
@@ -45,6 +50,7 @@ type Vouch struct {
 	Target    []byte // path and query as sent to the upstream
 	RequestID []byte // injected when the client sent none worth keeping; else nil
 	Now       time.Time
+	Origin    *Origin
 }
 
 // AppendHeader appends the header lines that the upstream is to see, each with its CR LF: the client's in their order
@@ -64,17 +70,19 @@ func (p *Policy) keeps(line *header.Line, v *Vouch) bool {
 	switch line.Kind {
 	case header.Host:
 		return true
-	case header.ContentLength, header.TransferEncoding, header.Connection, header.HopByHop, header.Upgrade:
+	case header.ContentLength, header.TransferEncoding, header.Connection, header.HopByHop, header.Upgrade,
+		header.ForwardedFor, header.ForwardedHost, header.ForwardedProto:
 		return false
 	case header.RequestID:
 		return v.RequestID == nil
 	}
 	if len(line.Name) > maxFolded {
-		return !p.longReserved(line.Name)
+		folded := header.Fold(nil, line.Name)
+		return !p.reserved(folded) && !v.Origin.conceals(line.Name, folded)
 	}
 	var space [maxFolded]byte
 	folded := header.Fold(space[:0], line.Name)
-	return !p.reserved(folded) && !p.isCredential(line, folded) && !isFraming(folded)
+	return !p.reserved(folded) && !p.isCredential(line, folded) && !isFraming(folded) && !v.Origin.conceals(line.Name, folded)
 }
 
 // isFraming says whether a folded name is one by which the least careful reader would find another end of the body.
@@ -85,8 +93,6 @@ func isFraming(folded []byte) bool {
 // maxFolded bounds the names that are folded on the stack.
 const maxFolded = 64
 
-func (p *Policy) longReserved(name []byte) bool { return p.reserved(header.Fold(nil, name)) }
-
 // reserved says whether a folded name is one that only the proxy may set.
 func (p *Policy) reserved(folded []byte) bool {
 	return bytes.HasPrefix(folded, []byte("x-org-")) || bytes.HasPrefix(folded, []byte("x-keygate-")) ||
@@ -94,6 +100,7 @@ func (p *Policy) reserved(folded []byte) bool {
 }
 
 func (p *Policy) appendVouched(dst []byte, v *Vouch) []byte {
+	dst = v.Origin.append(dst)
 	if v.RequestID != nil {
 		dst = appendLine(dst, RequestIDHeader, v.RequestID)
 	}

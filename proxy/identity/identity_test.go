@@ -2,6 +2,7 @@ package identity_test
 
 import (
 	"bytes"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -43,13 +44,23 @@ func vouch() *identity.Vouch {
 	}
 }
 
+// appendHeader appends what the upstream is to see of lines that came from 10.0.0.9.
+func appendHeader(p *identity.Policy, dst []byte, lines header.Lines, v *identity.Vouch) []byte {
+	v.Origin = &identity.Origin{}
+	p.Origin(v.Origin, lines, netip.AddrFrom4([4]byte{10, 0, 0, 9}))
+	return p.AppendHeader(dst, lines, v)
+}
+
+// fromPeer is what the upstream is told of the origin of a request to the host a.
+const fromPeer = "X-Real-IP: 10.0.0.9\r\nX-Forwarded-For: 10.0.0.9\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: a\r\n"
+
 func TestWhatReachesTheUpstream(t *testing.T) {
 	p := policy(t, func(p *identity.Policy) { p.Secrets = nil })
 	v := vouch()
-	ours := "X-Org-Id: org-1\r\nX-Org-Key: zap_live_1\r\nX-Keygate-Id: " + v.ID.String() + "\r\n"
+	ours := fromPeer + "X-Org-Id: org-1\r\nX-Org-Key: zap_live_1\r\nX-Keygate-Id: " + v.ID.String() + "\r\n"
 	f := func(name, sent, want string) {
 		t.Helper()
-		if got := string(p.AppendHeader(nil, parse(t, sent), v)); got != want+ours {
+		if got := string(appendHeader(p, nil, parse(t, sent), v)); got != want+ours {
 			t.Errorf("%s:\nsent %q\ngot  %q\nwant %q", name, sent, got, want+ours)
 		}
 	}
@@ -71,28 +82,31 @@ func TestWhatReachesTheUpstream(t *testing.T) {
 	f("credentials go, in any spelling",
 		"Host: a\r\nX-API-Key: k\r\nx_api_key: k\r\nAuthorization: bearer  k\r\nAUTHORIZATION: Bearer\r\n", "Host: a\r\n")
 	f("framing in other spellings goes", "Host: a\r\nContent_Length: 3\r\nTransfer.Encoding: chunked\r\n", "Host: a\r\n")
+	f("what tells of another origin goes, in any spelling",
+		"Host: a\r\nX-Forwarded-For: evil\r\nx_forwarded_for: evil\r\nX.Real.IP: evil\r\nForwarded: for=evil\r\nX-Forwarded-Host: evil\r\n"+
+			"X_Forwarded_Proto: evil\r\nX-Forwarded-Port: 1\r\nX-Forwarded-"+strings.Repeat("long", 40)+": 1\r\n", "Host: a\r\n")
 	f("another scheme stays", "Host: a\r\nAuthorization: Basic eA==\r\n", "Host: a\r\nAuthorization: Basic eA==\r\n")
 }
 
 func TestOrgHeaderOfAnotherNameIsStrippedToo(t *testing.T) {
 	p := policy(t, func(p *identity.Policy) { p.OrgHeader, p.Secrets = "Tenant", nil })
-	got := string(p.AppendHeader(nil, parse(t, "Host: a\r\nTENANT: evil\r\nX-Org-Id: evil\r\n"), vouch()))
+	got := string(appendHeader(p, nil, parse(t, "Host: a\r\nTENANT: evil\r\nX-Org-Id: evil\r\n"), vouch()))
 	if strings.Contains(got, "evil") || !strings.Contains(got, "Tenant: org-1\r\n") {
 		t.Errorf("got %q", got)
 	}
 }
 
 func TestNothingIsVouchedForWithoutAnOrganisation(t *testing.T) {
-	got := string(policy(t).AppendHeader(nil, parse(t, "Host: a\r\nX-Org-Id: evil\r\nX-API-Key: k\r\n"),
+	got := string(appendHeader(policy(t), nil, parse(t, "Host: a\r\nX-Org-Id: evil\r\nX-API-Key: k\r\n"),
 		&identity.Vouch{RequestID: []byte("minted")}))
-	if got != "Host: a\r\nX-Request-Id: minted\r\n" {
+	if got != "Host: a\r\n"+fromPeer+"X-Request-Id: minted\r\n" {
 		t.Errorf("got %q", got)
 	}
 }
 
 func TestTheSignatureIsTheOneThatTheWriterVerifies(t *testing.T) {
 	v := vouch()
-	lines := parse(t, string(policy(t).AppendHeader(nil, parse(t, "Host: a\r\n"), v)))
+	lines := parse(t, string(appendHeader(policy(t), nil, parse(t, "Host: a\r\n"), v)))
 	var signature []byte
 	for _, line := range lines {
 		if string(line.Name) == identity.SignatureHeader {
@@ -143,14 +157,14 @@ func TestACarrierThatIsNotListedPassesThrough(t *testing.T) {
 	if key, err := p.Credential(lines); string(key) != "k" || err != nil {
 		t.Errorf("got %q, %v", key, err)
 	}
-	if got := string(p.AppendHeader(nil, lines, vouch())); !strings.HasPrefix(got, "Authorization: Bearer theirs\r\n") {
+	if got := string(appendHeader(p, nil, lines, vouch())); !strings.HasPrefix(got, "Authorization: Bearer theirs\r\n") {
 		t.Errorf("got %q", got)
 	}
 }
 
 func TestKeepCredential(t *testing.T) {
 	p := policy(t, func(p *identity.Policy) { p.KeepCredential = true })
-	got := string(p.AppendHeader(nil, parse(t, "X-API-Key: k\r\n"), vouch()))
+	got := string(appendHeader(p, nil, parse(t, "X-API-Key: k\r\n"), vouch()))
 	if !strings.HasPrefix(got, "X-API-Key: k\r\n") {
 		t.Errorf("got %q", got)
 	}
@@ -167,7 +181,7 @@ func FuzzExactlyOneOrganisation(f *testing.F) {
 		if err != nil {
 			return
 		}
-		sent, err := header.Parse(nil, append(p.AppendHeader(nil, lines, vouch()), "\r\n"...))
+		sent, err := header.Parse(nil, append(appendHeader(p, nil, lines, vouch()), "\r\n"...))
 		if err != nil {
 			t.Fatalf("the result does not parse: %v", err)
 		}
@@ -188,10 +202,12 @@ func FuzzExactlyOneOrganisation(f *testing.F) {
 
 func BenchmarkAppendHeader(b *testing.B) {
 	p, v := policy(b), vouch()
+	v.Origin = &identity.Origin{}
 	lines := parse(b, "Host: 127.0.0.1:8080\r\nX-API-Key: zap_live_000000000001_secret\r\nContent-Type: application/json\r\nContent-Length: 150\r\n")
 	var buf []byte
 	b.ReportAllocs()
 	for b.Loop() {
+		p.Origin(v.Origin, lines, netip.AddrFrom4([4]byte{127, 0, 0, 1}))
 		buf = p.AppendHeader(buf[:0], lines, v)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"keygate/proxy/auth"
 	"keygate/proxy/header"
 	"keygate/proxy/identity"
+	"keygate/shared/listen"
 	"keygate/shared/uuid7"
 )
 
@@ -22,6 +23,8 @@ type exchange struct {
 	minted   [36]byte
 	kept     []byte // the client's own request id, if it is worth keeping
 	vouched  identity.Vouch
+	origin   identity.Origin
+	located  bool // origin is known
 	started  time.Time
 	resolved time.Time // when it was known who is calling; zero if that was not asked
 	broken   bool      // where the next request begins is not certain: the connection must close
@@ -74,10 +77,19 @@ func (x *exchange) keepRequestID() {
 	x.kept = line.Value
 }
 
+// locate finds out once where an admitted request comes from.
+func (s *Server) locate(x *exchange) *identity.Origin {
+	if !x.located {
+		s.Policy.Origin(&x.origin, x.lines, listen.Peer(x.ctx.Conn()))
+		x.located = true
+	}
+	return &x.origin
+}
+
 // vouch says what the upstream is told about the request.
-func (x *exchange) vouch(who auth.Principal) *identity.Vouch {
+func (s *Server) vouch(x *exchange, who auth.Principal) *identity.Vouch {
 	v := &x.vouched
-	*v = identity.Vouch{Method: x.ctx.Method(), Target: x.target, Now: x.started}
+	*v = identity.Vouch{Method: x.ctx.Method(), Target: x.target, Now: x.started, Origin: s.locate(x)}
 	if x.kept == nil {
 		v.RequestID = x.requestID()
 	}

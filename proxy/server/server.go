@@ -100,7 +100,7 @@ func (s *Server) answer(x *exchange) {
 }
 
 func (s *Server) forward(x *exchange, who auth.Principal, watch func(cut func()) (stop func())) {
-	x.header = s.Policy.AppendHeader(x.header[:0], x.lines, x.vouch(who))
+	x.header = s.Policy.AppendHeader(x.header[:0], x.lines, s.vouch(x, who))
 	err := s.Forward.Forward(x.ctx, forward.Exchange{
 		Header: x.header, Target: x.target, Upgrade: string(x.upgrade()), Watch: watch,
 	})

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -63,6 +64,7 @@ type fixture struct {
 	tb       testing.TB
 	auth     *decider
 	upstream *upstream
+	network  string
 	address  string
 	conn     net.Conn
 	reader   *bufio.Reader
@@ -87,7 +89,7 @@ func start(tb testing.TB, change ...func(*server.Config)) *fixture {
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan error)
 	go func() { done <- s.Run(ctx) }()
-	f.address = s.Addr().String()
+	f.network, f.address = s.Addr().Network(), s.Addr().String()
 	f.dial()
 	tb.Cleanup(func() {
 		f.conn.Close()
@@ -101,7 +103,7 @@ func start(tb testing.TB, change ...func(*server.Config)) *fixture {
 
 func (f *fixture) dial() {
 	f.tb.Helper()
-	conn, err := net.Dial("tcp", f.address)
+	conn, err := net.Dial(f.network, f.address)
 	if err != nil {
 		f.tb.Fatal(err)
 	}
@@ -189,6 +191,29 @@ func TestWhatIsForwarded(t *testing.T) {
 		!strings.Contains(f.upstream.header, "X-Org-Id: org-1\r\nX-Org-Key: prefix\r\nX-Keygate-Id: ") {
 		t.Errorf("the header was %q", f.upstream.header)
 	}
+}
+
+func TestTheUpstreamIsToldWhereARequestComesFrom(t *testing.T) {
+	const claim = "X-Forwarded-For: 6.6.6.6, 203.0.113.7\r\nX-Forwarded-Proto: https\r\n"
+	raw := strings.Replace(get("allowed"), "Host", claim+"Host", 1)
+	check := func(hops int, address, want string) {
+		t.Helper()
+		f := start(t, func(c *server.Config) {
+			c.Address, c.Public = address, []string{"/docs"}
+			c.Policy = identity.New(identity.Policy{OrgHeader: "X-Org-Id", Carriers: identity.XAPIKey, TrustedHops: hops})
+		})
+		for _, request := range []string{raw, raw, strings.Replace(raw, "/a", "/docs", 1)} { // one after another, and without a key
+			f.send(request)
+			if got := "\r\n" + f.upstream.header; strings.Count(strings.ToLower(got), "x-forwarded-") != strings.Count(want, "X-F") || !strings.Contains(got, want) {
+				t.Errorf("%d hops at %s: the header was %q", hops, address, got)
+			}
+		}
+	}
+	const host = "\r\nX-Forwarded-Host: edge\r\n"
+	check(0, "127.0.0.1:0", "\r\nX-Real-IP: 127.0.0.1\r\nX-Forwarded-For: 127.0.0.1\r\nX-Forwarded-Proto: http"+host)
+	check(1, "127.0.0.1:0", "\r\nX-Real-IP: 203.0.113.7\r\nX-Forwarded-For: 203.0.113.7, 127.0.0.1\r\nX-Forwarded-Proto: https"+host)
+	check(1, "[::1]:0", "\r\nX-Real-IP: 203.0.113.7\r\nX-Forwarded-For: 203.0.113.7, ::1\r\nX-Forwarded-Proto: https"+host)
+	check(0, "unix:"+filepath.Join(t.TempDir(), "s"), "\r\nX-Forwarded-Proto: http"+host)
 }
 
 func TestTheRequestIdIsKeptIfSaneAndMintedElse(t *testing.T) {

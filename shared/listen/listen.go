@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"net/netip"
 	"os"
 	"strings"
 	"syscall"
@@ -64,6 +65,16 @@ func removeStale(path string) error {
 		return fmt.Errorf("looking whether the socket %s is in use: %w", path, err)
 	}
 	return os.Remove(path)
+}
+
+// Peer is the address at the other end of a connection, without a zone and an IPv4 address as such. It is the zero Addr
+// on a Unix socket.
+func Peer(conn net.Conn) netip.Addr {
+	tcp, ok := conn.RemoteAddr().(*net.TCPAddr)
+	if !ok {
+		return netip.Addr{}
+	}
+	return tcp.AddrPort().Addr().Unmap().WithZone("")
 }
 
 // IsLocal says whether only this machine can reach address: a loopback address or a Unix socket.

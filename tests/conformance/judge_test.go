@@ -273,12 +273,14 @@ func (j *judge) upstream(x *exchange, seen []noted, due []*message, tail error) 
 }
 
 func (j *judge) identity(n *noted) {
-	var orgs []string
+	var orgs, origins []string
 	for _, f := range n.fields {
 		switch name := fold(f.name); {
 		case name == "x-org-id":
 			orgs = append(orgs, f.value)
 		case !j.ours:
+		case name == "forwarded", name == "x-real-ip", strings.HasPrefix(name, "x-forwarded-"):
+			origins = append(origins, f.name+": "+f.value)
 		case (name == "content-length" || name == "transfer-encoding") && strings.ToLower(f.name) != name:
 			j.misled("sent %s, which careless readers take for the framing", f.name)
 		case name == "x-api-key", name == "authorization" && strings.Contains(f.value, j.key):
@@ -288,6 +290,13 @@ func (j *judge) identity(n *noted) {
 				j.misled("sent %s: %s", f.name, f.value)
 			}
 		}
+	}
+	want := []string{"X-Real-IP: 127.0.0.1", "X-Forwarded-For: 127.0.0.1", "X-Forwarded-Proto: http"}
+	for _, host := range n.values("host") {
+		want = append(want, "X-Forwarded-Host: "+host)
+	}
+	if j.ours && !slices.Equal(origins, want) && !slices.Equal(origins, want[:3]) { // HTTP/1.0 knows requests without a host
+		j.misled("told the origins %q", origins)
 	}
 	if !slices.Equal(orgs, []string{j.org}) {
 		j.misled("told the organisations %q", orgs)
@@ -334,11 +343,11 @@ func (j *judge) same(got *noted, sent *message) {
 }
 
 // notForwarded says which fields do not pass: those of the connection, identities, credentials, what a careless reader
-// would take for the framing, and the request id, which may be replaced.
+// would take for the framing or the origin, and the request id, which may be replaced.
 func notForwarded(f field, of *message) bool {
 	lower, folded := strings.ToLower(f.name), fold(f.name)
 	switch folded {
-	case "content-length", "transfer-encoding", "x-api-key":
+	case "content-length", "transfer-encoding", "x-api-key", "forwarded", "x-real-ip":
 		return true
 	case "authorization":
 		scheme, _, _ := strings.Cut(f.value, " ")
@@ -349,6 +358,6 @@ func notForwarded(f field, of *message) bool {
 		"http2-settings", "expect", "upgrade", "x-request-id":
 		return true
 	}
-	return strings.HasPrefix(folded, "x-org-") || strings.HasPrefix(folded, "x-keygate-") ||
+	return strings.HasPrefix(folded, "x-org-") || strings.HasPrefix(folded, "x-forwarded-") || strings.HasPrefix(folded, "x-keygate-") ||
 		lower != "host" && slices.Contains(of.tokens("connection"), lower)
 }

@@ -83,7 +83,8 @@ func (a *existingAPI) wants(tb testing.TB, proxy *service, i int, through bool) 
 }
 
 // injected are the headers that are the proxy's to set.
-var injected = []string{"x-org-id", "x-org-key", "x-keygate-id", "x-request-id"}
+var injected = []string{"x-org-id", "x-org-key", "x-keygate-id", "x-request-id",
+	"x-real-ip", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"}
 
 // forwarded checks what the API has seen of a request by key i: the same bytes, with the identity in place of the key.
 // Lines are those of the client's headers that belong to the API.
