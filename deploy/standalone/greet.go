@@ -20,6 +20,9 @@ keygate is running; Ctrl-C stops it.
   writer admin  %s/
   data          %s
 `, events, url(proxy.AdminAddr()), url(writer.AdminAddr()), s.dataDir)
+	if verify := proxy.VerifyAddr(); verify != nil {
+		fmt.Fprintf(out, "  verify        %s/\n", url(verify))
+	}
 	if s.demoKey == "" {
 		fmt.Fprint(out, "\nMake a key with `standalone keys create --org-name NAME`, with the same DATABASE_URL.\n\n")
 		return

@@ -12,6 +12,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+	"golang.org/x/sync/errgroup"
 
 	"keygate/proxy/auth"
 	"keygate/proxy/auth/memstore"
@@ -19,6 +20,7 @@ import (
 	"keygate/proxy/config"
 	"keygate/proxy/forward"
 	"keygate/proxy/server"
+	"keygate/proxy/verify"
 	"keygate/shared/admin"
 	"keygate/shared/lifecycle"
 	"keygate/shared/trust"
@@ -39,6 +41,7 @@ type App struct {
 	resolver *auth.Resolver
 	forward  *forward.Forwarder
 	edge     *server.Server
+	verify   *verify.Server // nil unless asked for
 	admin    *admin.Server
 
 	serving atomic.Bool // until the stop was asked for
@@ -68,18 +71,44 @@ func Open(ctx context.Context, cfg config.Config, log *slog.Logger, needServers 
 			return nil, errors.Join(err, a.close())
 		}
 	}
-	if err := a.edge.Listen(); err != nil {
+	if err := a.listen(); err != nil {
 		return nil, errors.Join(err, a.close())
-	}
-	if err := a.admin.Listen(); err != nil {
-		return nil, errors.Join(err, a.edge.Close(), a.close())
 	}
 	return a, nil
 }
 
-// Addr is where clients are served, AdminAddr where operators are.
+// listener is one of the proxy's.
+type listener interface {
+	Listen() error
+	Close() error
+}
+
+// listen opens all listeners or none.
+func (a *App) listen() error {
+	all := []listener{a.edge, a.admin}
+	if a.verify != nil {
+		all = append(all, a.verify)
+	}
+	for i, one := range all {
+		if err := one.Listen(); err != nil {
+			for _, open := range all[:i] {
+				err = errors.Join(err, open.Close())
+			}
+			return err
+		}
+	}
+	return nil
+}
+
+// Addr is where clients are served, AdminAddr where operators are, VerifyAddr where other proxies ask; nil if they do not.
 func (a *App) Addr() net.Addr      { return a.edge.Addr() }
 func (a *App) AdminAddr() net.Addr { return a.admin.Addr() }
+func (a *App) VerifyAddr() net.Addr {
+	if a.verify == nil {
+		return nil
+	}
+	return a.verify.Addr()
+}
 
 // Run serves until ctx ends and what was accepted has been answered. It closes everything that Open opened.
 func (a *App) Run(ctx context.Context) error {
@@ -96,8 +125,15 @@ func (a *App) Run(ctx context.Context) error {
 func (a *App) serve(ctx context.Context) error {
 	defer context.AfterFunc(ctx, func() { a.serving.Store(false) })()
 	a.awaitFleet(ctx)
-	a.log.Info("serving", "clients", a.Addr().String(), "admin", a.AdminAddr().String())
-	err := a.edge.Run(ctx)
+	listeners := []any{"clients", a.Addr().String(), "admin", a.AdminAddr().String()}
+	front, ctx := errgroup.WithContext(ctx)
+	front.Go(func() error { return a.edge.Run(ctx) })
+	if a.verify != nil {
+		listeners = append(listeners, "verify", a.VerifyAddr().String())
+		front.Go(func() error { return a.verify.Run(ctx) })
+	}
+	a.log.Info("serving", listeners...)
+	err := front.Wait()
 	a.forward.Close()
 	return err
 }

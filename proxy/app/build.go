@@ -14,6 +14,7 @@ import (
 	"keygate/proxy/identity"
 	"keygate/proxy/invalidate"
 	"keygate/proxy/server"
+	"keygate/proxy/verify"
 	"keygate/shared/admin"
 	"keygate/shared/build"
 	"keygate/shared/serving"
@@ -103,18 +104,23 @@ func (a *App) buildListeners() error {
 	if err != nil {
 		return err
 	}
+	policy := identity.New(identity.Policy{
+		OrgHeader: clients.OrgHeader, Carriers: carriers, KeepCredential: clients.KeepCredential, Secrets: a.secrets,
+		TrustedHops: clients.TrustedHops,
+	})
 	a.edge = server.New(server.Config{
-		Address: a.cfg.Listen,
-		Auth:    a.resolver,
-		Policy: identity.New(identity.Policy{
-			OrgHeader: clients.OrgHeader, Carriers: carriers, KeepCredential: clients.KeepCredential, Secrets: a.secrets,
-			TrustedHops: clients.TrustedHops,
-		}),
-		Forward: a.forward,
-		Public:  clients.PublicPaths, PublicPreflight: clients.PublicPreflight, Timing: a.cfg.Timing,
+		Address: a.cfg.Listen, Auth: a.resolver, Policy: policy, Forward: a.forward,
+		Public: clients.PublicPaths, PublicPreflight: clients.PublicPreflight, Timing: a.cfg.Timing,
 		MaxBody: int64(clients.MaxBody), HeaderTimeout: clients.HeaderTimeout, IdleTimeout: clients.IdleTimeout,
 		DrainDelay: a.cfg.DrainDelay, Logger: a.log, Metrics: serving.NewMetrics(a.registry, "proxy"),
 	})
+	if a.cfg.VerifyListen != "" {
+		a.verify = verify.New(verify.Config{
+			Address: a.cfg.VerifyListen, Auth: a.resolver, Policy: policy,
+			HeaderTimeout: clients.HeaderTimeout, IdleTimeout: clients.IdleTimeout,
+			DrainDelay: a.cfg.DrainDelay, Logger: a.log, Metrics: serving.NewMetrics(a.registry, "proxy_verify"),
+		})
+	}
 	a.admin = admin.New(admin.Config{
 		Program: "proxy", Listen: a.cfg.AdminListen, Token: a.cfg.AdminToken,
 		Ready: a.ready, Gatherer: a.registry, Stats: a.stats, Headline: headline,

@@ -19,9 +19,10 @@ import (
 
 // Config is the proxy's settings. Default gives all of them a value; the flags say what each means.
 type Config struct {
-	Listen      string
-	AdminListen string
-	Log         Log
+	Listen       string
+	AdminListen  string
+	VerifyListen string // "": none
+	Log          Log
 
 	Upstream Upstream
 	Keys     Keys
@@ -120,6 +121,10 @@ func (c *Config) Flags(set *flags.Set) {
 	set.String("listen", &c.Listen, "serve clients on this host:port or unix:PATH")
 	set.String("admin-listen", &c.AdminListen, "serve health, metrics and invalidation on this host:port or unix:PATH")
 	set.Secret("admin-token", &c.AdminToken, "callers of the admin listener must present this as bearer token")
+	set.String("verify-listen", &c.VerifyListen,
+		"on this host:port or unix:PATH, answer proxies that forward themselves (nginx auth_request, Caddy forward_auth, "+
+			"Traefik ForwardAuth, Envoy ext_authz) who is calling; --public-path and --public-preflight do not apply there; "+
+			"empty: do not")
 	c.Upstream.flags(set)
 	c.Keys.flags(set)
 	c.Redis.flags(set)

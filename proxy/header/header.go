@@ -61,6 +61,14 @@ type Line struct {
 // Lines is a parsed section in the order of the wire. The zero value is ready to be appended to.
 type Lines []Line
 
+// Section returns the header section of which a server has kept these bytes: of one without any line, it keeps nothing.
+func Section(kept []byte) []byte {
+	if len(kept) > 0 {
+		return kept
+	}
+	return []byte("\r\n")
+}
+
 // Parse appends the lines of section, which ends in an empty line, to dst and returns it. An error is an Error.
 func Parse(dst Lines, section []byte) (Lines, error) {
 	for {
@@ -113,6 +121,23 @@ func (l Lines) One(kind Kind) (*Line, error) {
 		}
 	}
 	return found, nil
+}
+
+const maxRequestID = 128
+
+// SaneRequestID returns the client's own request id if it is worth keeping, else nil. It is for people and logs: clients
+// reuse theirs, so nothing that is stored is named by it.
+func (l Lines) SaneRequestID() []byte {
+	line, err := l.One(RequestID)
+	if err != nil || line == nil || len(line.Value) == 0 || len(line.Value) > maxRequestID {
+		return nil
+	}
+	for _, c := range line.Value {
+		if c < '!' || c > '~' || c == '"' || c == '\\' {
+			return nil
+		}
+	}
+	return line.Value
 }
 
 var kinds = map[string]Kind{

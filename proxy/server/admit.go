@@ -8,6 +8,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"keygate/proxy/header"
+	"keygate/proxy/refusal"
 	"keygate/shared/problem"
 )
 
@@ -17,16 +18,16 @@ func (s *Server) admit(x *exchange) (problem.Problem, bool) {
 	head := &x.ctx.Request.Header
 	var err error
 	if err = header.CheckLine(x.target, head.Protocol()); err == nil {
-		x.lines, err = header.Parse(x.lines[:0], rawHeaders(head))
+		x.lines, err = header.Parse(x.lines[:0], header.Section(head.RawHeaders()))
 	}
 	if err == nil {
 		err = x.lines.CheckFraming(head.IsHTTP11())
 	}
 	if err != nil {
 		x.broken = true
-		return headerProblem(err), false
+		return refusal.Header(err), false
 	}
-	x.keepRequestID()
+	x.kept = x.lines.SaneRequestID()
 	// Methods are in upper case, but some upstreams do not look at it.
 	if method := head.Method(); header.EqualFold(method, "connect") || header.EqualFold(method, "trace") {
 		x.broken = true
@@ -47,28 +48,11 @@ func (s *Server) admit(x *exchange) (problem.Problem, bool) {
 	return problem.Problem{}, true
 }
 
-// rawHeaders returns the header section as it came over the wire. Without any line the server keeps nothing of it.
-func rawHeaders(head *fasthttp.RequestHeader) []byte {
-	if raw := head.RawHeaders(); len(raw) > 0 {
-		return raw
-	}
-	return []byte("\r\n")
-}
-
 func originForm(method, target []byte) bool {
 	if len(target) == 1 && target[0] == '*' {
 		return string(method) == fasthttp.MethodOptions
 	}
 	return len(target) > 0 && target[0] == '/'
-}
-
-func headerProblem(err error) problem.Problem {
-	if err == header.ErrTooMany {
-		return problem.Problem{
-			Code: problem.HeadersTooLarge, Detail: fmt.Sprintf("At most %d header lines are accepted.", header.MaxLines),
-		}
-	}
-	return problem.Problem{Code: problem.BadRequest, Detail: "The request was not understood: " + err.Error() + "."}
 }
 
 func tooLarge(limit int64) problem.Problem {

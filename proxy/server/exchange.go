@@ -62,21 +62,6 @@ func (x *exchange) requestID() []byte {
 	return x.minted[:]
 }
 
-const maxRequestID = 128
-
-func (x *exchange) keepRequestID() {
-	line, err := x.lines.One(header.RequestID)
-	if err != nil || line == nil || len(line.Value) == 0 || len(line.Value) > maxRequestID {
-		return
-	}
-	for _, c := range line.Value {
-		if c < '!' || c > '~' || c == '"' || c == '\\' {
-			return
-		}
-	}
-	x.kept = line.Value
-}
-
 // locate finds out once where an admitted request comes from.
 func (s *Server) locate(x *exchange) *identity.Origin {
 	if !x.located {

@@ -5,39 +5,10 @@ import (
 
 	"github.com/valyala/fasthttp"
 
-	"keygate/proxy/auth"
 	"keygate/proxy/forward"
-	"keygate/proxy/identity"
+	"keygate/proxy/refusal"
 	"keygate/shared/problem"
-	"keygate/shared/serving"
 )
-
-func credentialProblem(err error) problem.Problem {
-	if errors.Is(err, identity.ErrAmbiguous) {
-		return problem.Problem{
-			Code: problem.AmbiguousCredentials, Detail: "The request carries more than one API key: send exactly one.",
-		}
-	}
-	return problem.Problem{
-		Code:   problem.MissingAPIKey,
-		Detail: "Send your API key as `Authorization: Bearer <key>` or `X-API-Key: <key>`.",
-	}
-}
-
-// denial tells clients no more than they need: malformed, unknown, wrong, revoked and expired keys look the same.
-func denial(d auth.Decision) problem.Problem {
-	switch {
-	case d.Outcome() == auth.Unknown:
-		return problem.Problem{
-			Code: problem.AuthUnavailable, Detail: "The key cannot be checked at the moment. Try again shortly.",
-		}
-	case d.Reason == auth.Suspended:
-		return problem.Problem{
-			Code: problem.OrganizationSuspended, Detail: "The organization that this key belongs to is suspended.",
-		}
-	}
-	return problem.Problem{Code: problem.InvalidAPIKey, Detail: "The API key is not valid."}
-}
 
 // forwarding is the table from what can go wrong with the upstream to what the client is told.
 var forwarding = []struct {
@@ -80,16 +51,9 @@ func leavesBody(err error) bool {
 
 // refuseUnparsed answers requests that the HTTP parser gave up on. The server closes the connection afterwards.
 func (s *Server) refuseUnparsed(ctx *fasthttp.RequestCtx, err error) {
-	p := problem.Problem{Code: problem.BadRequest, Detail: "The request is not valid HTTP/1.1."}
-	switch {
-	case serving.IsHeaderTooLarge(err):
-		p = problem.Problem{Code: problem.HeadersTooLarge, Detail: "The request line and headers are too large."}
-	case serving.IsTimeout(err):
-		p = problem.Problem{Code: problem.RequestTimeout, Detail: "The request did not arrive in time."}
-	}
 	x := s.exchanges.acquire(ctx)
 	defer s.exchanges.release(x)
 	x.broken = true
-	s.refuse(x, p)
+	s.refuse(x, refusal.Unparsed(err))
 	s.finish(x)
 }

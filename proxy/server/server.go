@@ -11,6 +11,7 @@ import (
 	"keygate/proxy/auth"
 	"keygate/proxy/forward"
 	"keygate/proxy/identity"
+	"keygate/proxy/refusal"
 	"keygate/shared/problem"
 	"keygate/shared/serving"
 )
@@ -87,13 +88,13 @@ func (s *Server) answer(x *exchange) {
 	}
 	key, err := s.Policy.Credential(x.lines)
 	if err != nil {
-		s.refuse(x, credentialProblem(err))
+		s.refuse(x, refusal.Credential(err))
 		return
 	}
 	decision := s.Auth.Resolve(context.Background(), key) // bounded by itself; a shutdown must not cut it off
 	x.resolved = time.Now()
 	if decision.Outcome() != auth.Allow {
-		s.refuse(x, denial(decision))
+		s.refuse(x, refusal.Decision(decision))
 		return
 	}
 	s.forward(x, decision.Principal, s.watch(key))

@@ -4,6 +4,7 @@
 package problem
 
 import (
+	"cmp"
 	"encoding/json"
 	"strconv"
 
@@ -77,6 +78,7 @@ func (c Code) Status() int { return kinds[c].status }
 // Problem is one error as a client sees it. Detail says what to do about it and never quotes a secret.
 type Problem struct {
 	Code      Code
+	Status    int // in place of the code's own, for clients that understand few; 0: the code's own
 	Detail    string
 	RequestID string
 	Pointer   string // JSON pointer to the offending value, for invalid_event
@@ -98,21 +100,22 @@ type body struct {
 // Whether the connection may be used again is the caller's to decide, before or after.
 func (p Problem) Write(resp *fasthttp.Response) {
 	kind := kinds[p.Code]
+	status := cmp.Or(p.Status, kind.status)
 	closes := resp.ConnectionClose()
 	resp.Reset()
 	if closes {
 		resp.SetConnectionClose()
 	}
-	resp.SetStatusCode(kind.status)
+	resp.SetStatusCode(status)
 	resp.Header.SetContentType("application/problem+json")
-	switch kind.status {
+	switch status {
 	case fasthttp.StatusUnauthorized:
 		resp.Header.Set(fasthttp.HeaderWWWAuthenticate, `Bearer realm="keygate"`)
 	case fasthttp.StatusServiceUnavailable:
 		resp.Header.Set(fasthttp.HeaderRetryAfter, strconv.Itoa(retryAfterSeconds))
 	}
 	text, _ := json.Marshal(body{
-		Type: "about:blank", Title: kind.title, Status: kind.status, Detail: p.Detail,
+		Type: "about:blank", Title: kind.title, Status: status, Detail: p.Detail,
 		Code: p.Code, RequestID: p.RequestID, Pointer: p.Pointer, EventID: p.EventID,
 	})
 	resp.SetBody(text)

@@ -22,6 +22,10 @@ type Config struct {
 	// Refuse answers what the HTTP parser gave up on; the connection is closed afterwards.
 	Refuse func(ctx *fasthttp.RequestCtx, err error)
 
+	// IgnoreBody says that answers depend on the header alone: no body is waited for, and a request that announces one is
+	// the last of its connection, because whether and when it comes is not looked at.
+	IgnoreBody bool
+
 	// Origin says that answers are this program's own, and so carry a Date; a proxy passes on the upstream's.
 	Origin bool
 
@@ -65,6 +69,9 @@ func New(config Config) *Server {
 		NoDefaultDate:                !config.Origin,
 		SecureErrorLogMessage:        true,
 		CloseOnShutdown:              true,
+	}
+	if config.IgnoreBody {
+		s.http.HeaderReceived = withoutBody
 	}
 	return s
 }
@@ -122,11 +129,28 @@ func (s *Server) serve(ctx *fasthttp.RequestCtx) {
 	} else {
 		s.config.Handler(ctx)
 	}
+	if s.config.IgnoreBody {
+		Linger(ctx)
+	}
 	// A connection that was taken over has its own way to end, and its header is its own.
 	if !ctx.Hijacked() && (s.draining.Load() || watched && c.lines.evidence != nil) {
 		ctx.SetConnectionClose()
 	}
 }
+
+// withoutBody lets the HTTP server believe that there is no body. Of one that it knows of it would read up to 8 KiB before
+// the handler runs, or ask for it by 100 Continue, and some clients announce one that they never send.
+func withoutBody(head *fasthttp.RequestHeader) fasthttp.RequestConfig {
+	if length := head.ContentLength(); length > 0 || length == chunked {
+		head.SetConnectionClose()
+	}
+	head.SetContentLength(0)
+	head.Del(fasthttp.HeaderExpect)
+	return fasthttp.RequestConfig{}
+}
+
+// chunked is what fasthttp gives as the length of a body in chunks.
+const chunked = -1
 
 // quiet drops what the HTTP server prints about single connections: it may quote a client's bytes, keys among them.
 // What went wrong is counted by code instead.

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -27,10 +28,14 @@ func TestMain(m *testing.M) {
 // start serves handler until stop is called, which returns what Run did.
 func start(tb testing.TB, handler fasthttp.RequestHandler, drain time.Duration) (address string, stop context.CancelFunc, done <-chan error) {
 	tb.Helper()
-	s := serving.New(serving.Config{
-		Listen: "127.0.0.1:0", Handler: handler, Refuse: refuse, DrainDelay: drain,
-		MaxHeader: 4096, ReadTimeout: 10 * time.Second, IdleTimeout: 10 * time.Second, Logger: slog.New(slog.DiscardHandler),
-	})
+	return startWith(tb, serving.Config{Handler: handler, DrainDelay: drain})
+}
+
+func startWith(tb testing.TB, config serving.Config) (address string, stop context.CancelFunc, done <-chan error) {
+	tb.Helper()
+	config.Listen, config.Refuse, config.Logger = "127.0.0.1:0", refuse, slog.New(slog.DiscardHandler)
+	config.MaxHeader, config.ReadTimeout, config.IdleTimeout = 4096, 10*time.Second, 10*time.Second
+	s := serving.New(config)
 	if err := s.Listen(); err != nil {
 		tb.Fatal(err)
 	}
@@ -196,5 +201,35 @@ func BenchmarkWatch(b *testing.B) {
 			b.ReportAllocs()
 			serving.Watch(piece, b.N)
 		})
+	}
+}
+
+func TestABodyThatIsIgnoredIsNeitherWaitedForNorTakenForARequest(t *testing.T) {
+	var served atomic.Int32
+	address, stop, done := startWith(t, serving.Config{IgnoreBody: true, Handler: func(ctx *fasthttp.RequestCtx) {
+		served.Add(1)
+		fmt.Fprint(ctx, len(ctx.Request.Body()), ctx.Request.IsBodyStream())
+	}})
+	ask := func(text string, closes bool) {
+		t.Helper()
+		conn, reader := dial(t, address)
+		fmt.Fprint(conn, text)
+		if response := read(t, reader); response.StatusCode != 200 || response.Close != closes || response.ContentLength != int64(len("0 false")) {
+			t.Errorf("%q: got %d with %d bytes, close %v", text, response.StatusCode, response.ContentLength, response.Close)
+		}
+		if _, err := reader.ReadByte(); closes && err != io.EOF {
+			t.Errorf("%q: the connection goes on: %v", text, err)
+		}
+		conn.Close()
+	}
+	ask("POST / HTTP/1.1\r\nHost: s\r\nContent-Length: 100\r\n\r\n", true)
+	ask("POST / HTTP/1.1\r\nHost: s\r\nTransfer-Encoding: chunked\r\n\r\n", true)
+	ask("POST / HTTP/1.1\r\nHost: s\r\nContent-Length: 100\r\nExpect: 100-continue\r\n\r\n", true)
+	ask("GET / HTTP/1.1\r\nHost: s\r\nContent-Length: 3\r\n\r\n"+request, true)
+	ask("POST / HTTP/1.1\r\nHost: s\r\nContent-Length: 0\r\n\r\n", false)
+	ask(request, false)
+	stop()
+	if err := <-done; err != nil || served.Load() != 6 {
+		t.Errorf("served %d requests, %v", served.Load(), err)
 	}
 }

@@ -46,6 +46,7 @@ var pure = []purity{
 	{"proxy/forward", drivers},
 	{"proxy/invalidate", drivers},
 	{"proxy/server", drivers},
+	{"proxy/verify", drivers},
 	{"writer/server", drivers},
 }
 
