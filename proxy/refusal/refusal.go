@@ -15,7 +15,10 @@ import (
 
 // Unparsed is for requests that the HTTP parser gave up on.
 func Unparsed(err error) problem.Problem {
+	rule, broken := serving.BrokenRule(err)
 	switch {
+	case broken:
+		return Header(rule)
 	case serving.IsHeaderTooLarge(err):
 		return problem.Problem{Code: problem.HeadersTooLarge, Detail: "The request line and headers are too large."}
 	case serving.IsTimeout(err):

@@ -3,7 +3,6 @@ package serving
 import (
 	"io"
 	"net"
-	"sync/atomic"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -24,49 +23,11 @@ func Linger(ctx *fasthttp.RequestCtx) {
 	}
 }
 
-// stateChanged is told of every change of a connection's state: one that is idle has read all that its client sent, and
-// one that is taken over carries something else than requests.
+// stateChanged is told of every change of a connection's state: one that is idle has read all that its client sent.
 func stateChanged(nc net.Conn, state fasthttp.ConnState) {
-	c, ok := nc.(*conn)
-	switch {
-	case !ok:
-	case state == fasthttp.StateIdle:
+	if c, ok := nc.(*conn); ok && state == fasthttp.StateIdle {
 		c.lingers.Store(false)
-	case state == fasthttp.StateHijacked:
-		c.lines.off.Store(true)
 	}
-}
-
-// lingering is a listener whose connections can linger.
-type lingering struct{ net.Listener }
-
-func (l lingering) Accept() (net.Conn, error) {
-	c, err := l.Listener.Accept()
-	if err != nil {
-		return nil, err
-	}
-	return &conn{Conn: c}, nil
-}
-
-type conn struct {
-	net.Conn
-	lingers atomic.Bool
-	closed  atomic.Bool
-	lines   lineWatch // of the goroutine that reads
-}
-
-func (c *conn) Read(p []byte) (int, error) {
-	n, err := c.Conn.Read(p)
-	c.lines.see(p[:n])
-	return n, err
-}
-
-// CloseWrite ends what is sent; what is received goes on.
-func (c *conn) CloseWrite() error {
-	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
-		return half.CloseWrite()
-	}
-	return nil
 }
 
 func (c *conn) Close() error {

@@ -97,7 +97,7 @@ func (s *Server) Close() error {
 // returns when what was accepted has been answered, at most 25 seconds later.
 func (s *Server) Run(ctx context.Context) error {
 	served := make(chan error, 1)
-	go func() { served <- s.http.Serve(lingering{s.listener}) }()
+	go func() { served <- s.http.Serve(wrapping{s.listener}) }()
 	select {
 	case err := <-served:
 		return errors.Join(fmt.Errorf("the listener on %s has ended", s.config.Listen), err)
@@ -123,18 +123,20 @@ func (s *Server) Run(ctx context.Context) error {
 const drainLimit = 25 * time.Second
 
 func (s *Server) serve(ctx *fasthttp.RequestCtx) {
-	c, watched := ctx.Conn().(*conn)
-	if watched && c.lines.isBare(&ctx.Request.Header) {
-		s.config.Refuse(ctx, errBareLine)
-	} else {
-		s.config.Handler(ctx)
-	}
+	s.config.Handler(ctx)
 	if s.config.IgnoreBody {
 		Linger(ctx)
 	}
-	// A connection that was taken over has its own way to end, and its header is its own.
-	if !ctx.Hijacked() && (s.draining.Load() || watched && c.lines.evidence != nil) {
-		ctx.SetConnectionClose()
+	if !ctx.Hijacked() {
+		if s.draining.Load() {
+			ctx.SetConnectionClose()
+		}
+		return
+	}
+	// A connection that was taken over has its own way to end, and its header is its own. What comes after a switch is no
+	// request; an answer that is merely written by other hands may still be reading the request's body.
+	if c, ok := ctx.Conn().(*conn); ok && ctx.Response.StatusCode() == fasthttp.StatusSwitchingProtocols {
+		c.switched = true
 	}
 }
 

@@ -46,7 +46,13 @@ func startWith(tb testing.TB, config serving.Config) (address string, stop conte
 	return s.Addr().String(), stop, ended
 }
 
-func refuse(ctx *fasthttp.RequestCtx, _ error) { ctx.SetStatusCode(fasthttp.StatusBadRequest) }
+// refuse answers 400 to broken rules, and 500 to anything else.
+func refuse(ctx *fasthttp.RequestCtx, err error) {
+	ctx.SetStatusCode(fasthttp.StatusInternalServerError)
+	if _, ok := serving.BrokenRule(err); ok {
+		ctx.SetStatusCode(fasthttp.StatusBadRequest)
+	}
+}
 
 func dial(tb testing.TB, address string) (net.Conn, *bufio.Reader) {
 	tb.Helper()
@@ -156,52 +162,92 @@ func TestAConnectionThatWentOnDoesNotLinger(t *testing.T) {
 	}
 }
 
-// fasthttp takes such lines, and does not tell. Ensure that they are found wherever they are cut, and nothing else is.
-func TestARequestLineThatEndsInABareLFIsRefused(t *testing.T) {
-	address, _, _ := start(t, func(ctx *fasthttp.RequestCtx) { ctx.SetBodyString("served") }, 0)
-	f := func(text string, cut int, want ...int) {
+// What came behind a request to switch is none, and what breaks the rules of requests may be in it.
+func TestWhatFollowsASwitchIsNotJudged(t *testing.T) {
+	const raw = "\x81\n\n5\x00\r\nGET / HTTP/1.1\nContent-Length: x\r\n\r\n"
+	handed := make(chan string, 1)
+	address, _, _ := start(t, func(ctx *fasthttp.RequestCtx) {
+		ctx.SetStatusCode(fasthttp.StatusSwitchingProtocols)
+		ctx.Hijack(func(c net.Conn) {
+			got, _ := io.ReadAll(c)
+			handed <- string(got)
+		})
+	}, 0)
+	for cut := range len(request) + len(raw) {
+		conn, reader := dial(t, address)
+		text := request + raw + raw
+		fmt.Fprint(conn, text[:cut])
+		if cut >= len(request) {
+			read(t, reader) // so that the rest comes when the connection has been taken over
+		}
+		fmt.Fprint(conn, text[cut:])
+		if err := conn.(*net.TCPConn).CloseWrite(); err != nil {
+			t.Fatal(err)
+		}
+		if got := <-handed; got != raw+raw {
+			t.Fatalf("cut at %d: %q became %q", cut, raw+raw, got)
+		}
+		conn.Close()
+	}
+}
+
+func TestABodyIsJudgedToItsEndWhoeverWritesTheAnswer(t *testing.T) {
+	handed := make(chan error, 1)
+	address, _, _ := start(t, func(ctx *fasthttp.RequestCtx) {
+		body := ctx.RequestBodyStream()
+		ctx.Hijack(func(net.Conn) {
+			_, err := io.Copy(io.Discard, body)
+			handed <- err
+		})
+	}, 0)
+	conn, _ := dial(t, address)
+	fmt.Fprint(conn, "POST / HTTP/1.1\r\nHost: s\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n3 \r\nabc\r\n0\r\n\r\n")
+	if err := <-handed; err == nil {
+		t.Error("a chunk's size was followed by a space")
+	}
+}
+
+func TestABrokenRuleIsAnsweredAndEndsTheConnection(t *testing.T) {
+	served := make(chan string, 9)
+	address, _, _ := start(t, func(ctx *fasthttp.RequestCtx) {
+		served <- string(ctx.Path())
+		if body := ctx.RequestBodyStream(); body != nil {
+			if _, err := io.Copy(io.Discard, body); err != nil {
+				ctx.SetStatusCode(fasthttp.StatusBadRequest)
+				ctx.SetConnectionClose()
+			}
+		}
+	}, 0)
+	f := func(text string, paths string, want ...int) {
 		t.Helper()
 		conn, reader := dial(t, address)
 		defer conn.Close()
-		fmt.Fprint(conn, text[:cut])
-		other, otherReader := dial(t, address) // by its answer, what was sent before has most likely been read
-		fmt.Fprint(other, request)
-		read(t, otherReader)
-		other.Close()
-		fmt.Fprint(conn, text[cut:])
+		fmt.Fprint(conn, text)
 		for i, status := range want {
-			got := read(t, reader)
-			if got.StatusCode != status {
-				t.Errorf("%q cut at %d: answer %d is %d, want %d", text, cut, i, got.StatusCode, status)
-			}
-			if got.Close && i+1 < len(want) {
-				t.Fatalf("%q cut at %d: closed after answer %d", text, cut, i)
+			if got := read(t, reader); got.StatusCode != status || got.Close != (i+1 == len(want)) {
+				t.Errorf("%q: answer %d is %d, close %v", text, i, got.StatusCode, got.Close)
 			}
 		}
+		if _, err := reader.ReadByte(); err == nil {
+			t.Errorf("%q: the connection is still open", text)
+		}
+		for _, path := range strings.Fields(paths) {
+			if got := <-served; got != path {
+				t.Errorf("%q: %s was served, not %s", text, got, path)
+			}
+		}
+		if len(served) > 0 {
+			t.Errorf("%q: %s was served", text, <-served)
+		}
 	}
-	const bare, like = "GET / HTTP/1.1\nHost: s\r\n\r\n", "GET / HTTP/1.1\nHost: other\n\n"
-	for cut := range bare {
-		f(bare, cut, 400)
-	}
-	f("GET / HTTP/1.0\nA: b\r\n\r\n", 0, 400)
-	f("GET /a HTTP/1.1\r\nHost: s\r\n\r\n"+bare, 0, 200)
-	f("GET /"+strings.Repeat("a", 200)+" HTTP/1.1\nHost: s\r\n\r\n", 150, 400)
-	f(request+request, 3, 200, 200)
-	f("POST / HTTP/1.1\r\nHost: s\r\nContent-Length: 15\r\n\r\nGET / HTTP/1.1\r"+request, 0, 200, 200)
-	// A body may look like it: the request is served, and only the connection's reuse is lost.
-	f(fmt.Sprintf("POST / HTTP/1.1\r\nHost: s\r\nContent-Length: %d\r\n\r\n%s", len(like), like), 0, 200)
-	f(fmt.Sprintf("POST / HTTP/1.1\r\nHost: s\r\nContent-Length: %d\r\n\r\n%s", len(bare), bare), 0, 200)
-}
-
-func BenchmarkWatch(b *testing.B) {
-	head := []byte("POST /v1/events HTTP/1.1\r\nHost: 127.0.0.1:8080\r\nX-API-Key: zap_live_000000000001_secret\r\n" +
-		"Content-Type: application/json\r\nContent-Length: 150\r\n\r\n" + strings.Repeat("x", 150))
-	for _, piece := range [][]byte{head, make([]byte, 32<<10)} {
-		b.Run(fmt.Sprintf("bytes=%d", len(piece)), func(b *testing.B) {
-			b.ReportAllocs()
-			serving.Watch(piece, b.N)
-		})
-	}
+	const next = "GET /next HTTP/1.1\r\nHost: s\r\n\r\n"
+	f("GET / HTTP/1.1\nHost: s\r\n\r\n"+next, "", 400)
+	f("\nGET / HTTP/1.1\r\nHost: s\r\n\r\n"+next, "", 400)
+	f("GET /a HTTP/1.1\r\nHost: s\r\n\r\nGET / HTTP/1.1\nHost: s\r\n\r\n"+next, "/a", 200, 400)
+	f("GET /a HTTP/1.1\r\nHost: s\r\n\r\n\nGET / HTTP/1.1\r\nHost: s\r\n\r\n"+next, "/a", 200, 400)
+	f("POST /a HTTP/1.1\r\nHost: s\r\nTransfer-Encoding: chunked\r\n\r\n3 \r\nabc\r\n0\r\n\r\n"+next, "/a", 400)
+	f("POST /a HTTP/1.1\r\nHost: s\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nA: b\n\r\n"+next, "/a", 400)
+	f("POST / HTTP/1.1\r\nHost: s\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"+next, "", 400)
 }
 
 func TestABodyThatIsIgnoredIsNeitherWaitedForNorTakenForARequest(t *testing.T) {
