@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"hash/crc32"
 	"net/http"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -78,7 +79,7 @@ func (s *service) metric(name string, labels ...string) (sum float64) {
 // sourceQueries is how often the proxy has asked its database for a key.
 func (s *service) sourceQueries() int { return int(s.metric("keygate_proxy_source_queries_total")) }
 
-// stack is what proxies and writers stand on: a migrated database and a Redis of its own.
+// stack is what proxies and writers stand on: a migrated database and, unless it is a file, a Redis of its own.
 type stack struct {
 	tb    testing.TB
 	url   string // of the database
@@ -99,6 +100,15 @@ func stackOn(tb testing.TB, databaseURL string) *stack {
 	for _, program := range []string{proxyProgram, writerProgram} {
 		run(tb, launch{program: program, args: []string{"migrate", "up"}, env: s.env})
 	}
+	return s
+}
+
+// newEdge is the least that a proxy stands on: a migrated file of keys, and no Redis.
+func newEdge(tb testing.TB) *stack {
+	tb.Helper()
+	s := &stack{tb: tb, url: "sqlite:" + filepath.Join(tb.TempDir(), "keys")}
+	s.env = []string{"DATABASE_URL=" + s.url, "TRUST_SECRET=" + trustSecret}
+	run(tb, launch{program: proxyProgram, args: []string{"migrate", "up"}, env: s.env})
 	return s
 }
 
