@@ -102,25 +102,30 @@ func readSeen(reader *bufio.Reader) (s seen, err error) {
 	if s.headers, err = readLines(reader); err != nil {
 		return s, err
 	}
-	var body []byte
+	return s, s.readBody(reader)
+}
+
+func (s *seen) readBody(reader *bufio.Reader) error {
 	if length := s.values("content-length"); len(length) == 1 {
 		n, err := strconv.Atoi(length[0])
 		if err != nil {
-			return s, err
+			return err
 		}
-		body = make([]byte, n)
+		body := make([]byte, n)
 		_, err = io.ReadFull(reader, body)
 		s.body = string(body)
-		return s, err
+		return err
 	}
 	if len(s.values("transfer-encoding")) == 1 {
-		if body, err = io.ReadAll(httputil.NewChunkedReader(reader)); err != nil {
-			return s, err
+		body, err := io.ReadAll(httputil.NewChunkedReader(reader))
+		if err != nil {
+			return err
 		}
+		s.body = string(body)
 		s.trailers, err = readLines(reader)
+		return err
 	}
-	s.body = string(body)
-	return s, err
+	return nil
 }
 
 // readLines reads up to an empty line.
