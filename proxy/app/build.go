@@ -2,7 +2,7 @@ package app
 
 import (
 	"crypto/rand"
-	"fmt"
+	"errors"
 	"strings"
 	"time"
 
@@ -86,7 +86,7 @@ func (a *App) buildForwarder() (err error) {
 	for _, text := range upstream.Routes {
 		prefix, url, ok := strings.Cut(text, "=")
 		if !ok || !strings.HasPrefix(prefix, "/") {
-			return fmt.Errorf("--route %s: write it as PREFIX=URL, as in /v1/events=http://127.0.0.1:8081", text)
+			return errors.New("--route: write it as PREFIX=URL, as in /v1/events=http://127.0.0.1:8081")
 		}
 		routes = append(routes, forward.Route{Prefix: prefix, URL: url})
 	}
@@ -131,7 +131,11 @@ func (a *App) buildListeners() error {
 }
 
 func (a *App) endpoint() *invalidate.Endpoint {
-	cfg := invalidate.Config{Local: a.resolver, Logger: a.log}
+	format := apikey.Format{ForeignPrefix: a.cfg.Keys.PrefixLength}
+	cfg := invalidate.Config{Local: a.resolver, Logger: a.log, IsKey: func(text string) bool {
+		_, whole := format.Split([]byte(text))
+		return whole
+	}}
 	if a.redis != nil {
 		cfg.Fleet = a.redis
 	}

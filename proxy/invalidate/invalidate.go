@@ -29,7 +29,10 @@ type Local interface {
 // Config is what an Endpoint needs. Fleet is nil without a shared cache; Directory is nil unless the keys are in our
 // own tables.
 type Config struct {
-	Local     Local
+	Local Local
+	// IsKey says whether somebody has given a whole key for its prefix. It would find nothing to remove, and whoever sent
+	// it would think it gone; nor is it to be repeated by a page, or sent to the tiers.
+	IsKey     func(text string) bool
 	Fleet     auth.Fleet
 	Directory auth.Directory
 	Logger    *slog.Logger
@@ -100,7 +103,7 @@ func (e *Endpoint) Post(ctx *fasthttp.RequestCtx) {
 		refuse(ctx, problem.MalformedJSON, usage, "")
 		return
 	}
-	if detail := req.check(); detail != "" {
+	if detail := e.check(&req); detail != "" {
 		refuse(ctx, problem.BadRequest, detail, "")
 		return
 	}
@@ -113,8 +116,10 @@ func (e *Endpoint) Post(ctx *fasthttp.RequestCtx) {
 
 const usage = `Send exactly one of {"prefixes":["…"]}, {"org_id":"…"} or {"all":true}.`
 
+const wholeKey = "That is a whole key. Send its prefix alone, which is not secret."
+
 // check returns what is wrong with a request, in words for the client; "" if nothing is.
-func (r *request) check() string {
+func (e *Endpoint) check(r *request) string {
 	given := 0
 	for _, g := range [...]bool{len(r.Prefixes) > 0, r.OrgID != nil, r.All} {
 		if g {
@@ -130,6 +135,9 @@ func (r *request) check() string {
 	for i, prefix := range r.Prefixes {
 		if prefix == "" || len(prefix) > maxPrefix {
 			return fmt.Sprintf("Prefix %d is not 1 to %d bytes long.", i, maxPrefix)
+		}
+		if e.IsKey(prefix) {
+			return fmt.Sprintf("Prefix %d: %s", i, wholeKey)
 		}
 	}
 	return ""
@@ -165,24 +173,28 @@ const KeysPath = "/v1/cache/keys/"
 
 // Delete serves DELETE /v1/cache/keys/{prefix}.
 func (e *Endpoint) Delete(ctx *fasthttp.RequestCtx) {
-	if prefix, ok := prefixOf(ctx); ok {
+	if prefix, ok := e.prefixOf(ctx); ok {
 		answer(ctx, e.Invalidate(ctx, auth.Scope{Prefixes: []string{prefix}}))
 	}
 }
 
 // Get serves GET /v1/cache/keys/{prefix}.
 func (e *Endpoint) Get(ctx *fasthttp.RequestCtx) {
-	if prefix, ok := prefixOf(ctx); ok {
+	if prefix, ok := e.prefixOf(ctx); ok {
 		explainCtx, cancel := context.WithTimeout(ctx, time.Second)
 		defer cancel()
 		answer(ctx, e.Local.Explain(explainCtx, prefix))
 	}
 }
 
-func prefixOf(ctx *fasthttp.RequestCtx) (string, bool) {
+func (e *Endpoint) prefixOf(ctx *fasthttp.RequestCtx) (string, bool) {
 	prefix := admin.Rest(ctx)
 	if prefix == "" || len(prefix) > maxPrefix {
 		refuse(ctx, problem.NotFound, "Name a key's prefix: "+KeysPath+"<prefix>.", "")
+		return "", false
+	}
+	if e.IsKey(prefix) {
+		refuse(ctx, problem.BadRequest, wholeKey, "")
 		return "", false
 	}
 	return prefix, true

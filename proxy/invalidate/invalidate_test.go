@@ -55,7 +55,8 @@ func post(e *invalidate.Endpoint, body string) (int, map[string]any) {
 
 func endpoint(change func(*invalidate.Config)) (*invalidate.Endpoint, *local) {
 	l := &local{}
-	cfg := invalidate.Config{Local: l, Logger: slog.New(slog.DiscardHandler), Directory: directory{"org-1": {"a", "b"}, "empty": nil}}
+	cfg := invalidate.Config{Local: l, Logger: slog.New(slog.DiscardHandler), IsKey: func(text string) bool { return text == "whole" },
+		Directory: directory{"org-1": {"a", "b"}, "empty": nil}}
 	if change != nil {
 		change(&cfg)
 	}
@@ -117,6 +118,7 @@ func TestBadRequestsRemoveNothing(t *testing.T) {
 	f(`{"prefixes":[]}`, 400, "bad_request", nil)
 	f(`{"prefixes":["p"],"all":true}`, 400, "bad_request", nil)
 	f(`{"prefixes":[""]}`, 400, "bad_request", nil)
+	f(`{"prefixes":["p","whole"]}`, 400, "bad_request", nil)
 	f(`{"prefixes":["`+strings.Repeat("p", 513)+`"]}`, 400, "bad_request", nil)
 	f(`{"prefixes":[`+strings.Repeat(`"p",`, invalidate.MaxPrefixes)+`"p"]}`, 400, "bad_request", nil)
 	f(`{"org_id":"nobody"}`, 404, "not_found", nil)

@@ -1,7 +1,9 @@
 package admin
 
 import (
+	"bytes"
 	"encoding/json"
+	"os"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/valyala/fasthttp"
@@ -28,13 +30,22 @@ func (s *Server) addOpenRoutes() {
 
 func (s *Server) addFigures() {
 	s.Handle(fasthttp.MethodGet, "/v1/stats", func(ctx *fasthttp.RequestCtx) { writeJSON(ctx, s.config.Stats()) })
-	s.Handle(fasthttp.MethodGet, "/debug/pprof/", pprofhandler.PprofHandler)
+	s.Handle(fasthttp.MethodGet, "/debug/pprof/", profiles)
 	s.Handle(fasthttp.MethodPost, "/debug/pprof/symbol", pprofhandler.PprofHandler)
 	s.Handle(fasthttp.MethodGet, "/debug/pprof/symbol", pprofhandler.PprofHandler)
 	s.Handle(fasthttp.MethodGet, "/debug/pprof", func(ctx *fasthttp.RequestCtx) {
 		ctx.Redirect("/debug/pprof/", fasthttp.StatusFound)
 	})
 	s.addStatusPage()
+}
+
+// profiles leaves the arguments out of the command line: a URL with a password may be among them.
+func profiles(ctx *fasthttp.RequestCtx) {
+	if bytes.HasPrefix(ctx.Path(), []byte("/debug/pprof/cmdline")) {
+		ctx.SetBodyString(os.Args[0])
+		return
+	}
+	pprofhandler.PprofHandler(ctx)
 }
 
 // readiness is the body of /readyz.

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 )
@@ -101,6 +102,11 @@ func TestProfilesAreServed(t *testing.T) {
 	} {
 		if a := s.do("GET /debug/pprof/"+path).expect(t, 200, ""); len(a.body) == 0 {
 			t.Errorf("%s is empty", path)
+		}
+	}
+	for _, path := range []string{"cmdline", "cmdline/", "./cmdline", "%63mdline", "cmdline?debug=1"} {
+		if a := s.do("GET /debug/pprof/" + path); string(a.body) != os.Args[0] {
+			t.Errorf("%s shows %q, where arguments may be secrets", path, a.body)
 		}
 	}
 }
