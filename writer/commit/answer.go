@@ -30,6 +30,7 @@ const (
 	IDReused                         // another event has its id
 	Unstorable                       // the database does not accept its data
 	NotStored                        // not stored: the database did not take it before its deadline
+	HeldBack                         // not stored: the database has refused too much of its organisation
 	DiskFull                         // not stored: no room on the database's disk
 	CommitUnknown                    // stored or not: the answer to a commit was lost until after the deadline
 
@@ -39,7 +40,8 @@ const (
 
 var outcomes = [...]string{
 	Accepted: "accepted", Duplicate: "duplicate", Conflict: "conflict", IDReused: "id_reused",
-	Unstorable: "unstorable", NotStored: "not_stored", DiskFull: "disk_full", CommitUnknown: "commit_unknown",
+	Unstorable: "unstorable", NotStored: "not_stored", HeldBack: "held_back",
+	DiskFull: "disk_full", CommitUnknown: "commit_unknown",
 	queueFull: "queue_full", closed: "closed",
 }
 

@@ -67,9 +67,10 @@ type Committer struct {
 	metrics *metrics
 
 	// The rest is Run's.
-	limit    int                // rows of the next batch: halved by overload, grown back by success
-	failures int                // calls that failed in a row
-	batch    []row              // in work; answered rows are zero
+	limit    int   // rows of the next batch: halved by overload, grown back by success
+	failures int   // calls that failed in a row
+	batch    []row // in work; answered rows are zero
+	suspects suspects
 	space    space              // of the attempt
 	finished []*request         // answered, but not yet told
 	tally    [len(outcomes)]int // of answers not yet told
@@ -81,10 +82,11 @@ func New(config Config) *Committer {
 	limit := load{config.QueueRows, config.QueueBytes}
 	share := load{int(float64(limit.rows) * config.OrgShare), int(float64(limit.bytes) * config.OrgShare)}
 	c := &Committer{
-		config: config,
-		queue:  newQueue(limit, share),
-		limit:  config.MaxBatch,
-		space:  space{ids: make(map[uuid7.ID]struct{})},
+		config:   config,
+		queue:    newQueue(limit, share),
+		limit:    config.MaxBatch,
+		suspects: make(suspects),
+		space:    space{ids: make(map[uuid7.ID]struct{})},
 	}
 	c.metrics = newMetrics(config.Registerer, c.queue, &c.health)
 	return c
@@ -135,7 +137,9 @@ func (c *Committer) Run(ctx context.Context) error {
 			continue
 		}
 		slices.SortFunc(c.batch, inLockOrder)
-		c.settle(c.batch)
+		first := c.suspects.behind(c.batch)
+		c.settle(c.batch[:first])
+		c.settle(c.batch[first:])
 	}
 	return nil
 }
@@ -156,6 +160,7 @@ func (c *Committer) settle(rows []row) {
 		case cause == Refused && len(rows) == 1:
 			c.refuse(&rows[0], err)
 		case cause == Refused:
+			c.suspects.charge(rows)
 			c.settleHalves(rows)
 			return
 		case cause == Overloaded && len(rows) > 1:

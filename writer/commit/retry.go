@@ -32,8 +32,8 @@ func (c *Committer) callTime() time.Duration {
 	return max(limit, leastCallTime)
 }
 
-// remaining returns what still waits of rows, a part of the batch, after it has given up what is due of all the batch.
-// The queue behind needs no look: it is younger than the last of the batch.
+// remaining returns what still waits of rows, a part of the batch, after it has given up what is due of all the batch, and
+// of rows what is held back. The queue behind needs no look: it is younger than the last of the batch.
 func (c *Committer) remaining(rows []row) []row {
 	now := time.Now()
 	for i := range c.batch {
@@ -41,8 +41,20 @@ func (c *Committer) remaining(rows []row) []row {
 			c.giveUp(r, NotStored)
 		}
 	}
+	if len(c.suspects) > 0 {
+		c.holdBack(rows)
+	}
 	c.deliver()
 	return slices.DeleteFunc(rows, func(r row) bool { return !r.waits() })
+}
+
+// holdBack gives up rows of those who have made too many calls fail.
+func (c *Committer) holdBack(rows []row) {
+	for i := range rows {
+		if r := &rows[i]; r.waits() && !c.suspects.mayFail(r.OrgID) {
+			c.giveUp(r, HeldBack)
+		}
+	}
 }
 
 // giveUp answers a row that no attempt has settled, if it waits.
@@ -58,7 +70,9 @@ func (c *Committer) giveUp(r *row, outcome Outcome) {
 
 // refuse answers a row that the database took for wrong. Validation is to be such that this is a bug.
 func (c *Committer) refuse(r *row, err error) {
-	c.config.Logger.Error("the database refused a valid event", "event_id", r.ID, "error", err)
+	c.config.Logger.Error("the database refused a valid event", "event_id", r.ID, "org_id", r.OrgID, "error", err)
+	c.suspects.accuse(r.OrgID)
+	c.suspects.charge([]row{*r})
 	c.answer(r, Answer{Unstorable, r.ID})
 }
 

@@ -95,6 +95,11 @@ func failure(a commit.Answer) *problem.Problem {
 		return &problem.Problem{Code: problem.IDReused, Detail: "Another event has this id.", EventID: id}
 	case commit.Unstorable:
 		return &problem.Problem{Code: problem.InvalidEvent, Detail: "The database does not accept the values of this event."}
+	case commit.HeldBack:
+		return &problem.Problem{
+			Code:   problem.Unavailable,
+			Detail: "The event was not stored: the database refuses too much of what this organization sends. Send it again shortly.",
+		}
 	case commit.DiskFull:
 		return &problem.Problem{Code: problem.DiskFull, Detail: "The event was not stored: the database's disk is full."}
 	case commit.CommitUnknown:
