@@ -34,18 +34,15 @@ func newStandby(tb testing.TB, primary string) *standby {
 	}
 	original := read(tb, primary, "select current_setting('data_directory')")
 	programs := read(tb, primary, "select setting from pg_config where name = 'BINDIR'")
-	owner, err := os.Stat(original)
-	if err != nil {
-		tb.Fatal(err)
-	}
+	s.account.Credential = ownerOf(tb, original)
 	beside := filepath.Dir(filepath.Dir(original)) // where the owner can reach it
+	var err error
 	if s.dir, err = os.MkdirTemp(beside, "keygate-standby-"); err != nil {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() { _ = os.RemoveAll(s.dir) })
-	if ids, ok := owner.Sys().(*syscall.Stat_t); ok && os.Geteuid() == 0 {
-		s.account.Credential = &syscall.Credential{Uid: ids.Uid, Gid: ids.Gid}
-		if err := os.Chown(s.dir, int(ids.Uid), int(ids.Gid)); err != nil {
+	if owner := s.account.Credential; owner != nil {
+		if err := os.Chown(s.dir, int(owner.Uid), int(owner.Gid)); err != nil {
 			tb.Fatal(err)
 		}
 	}
@@ -95,17 +92,6 @@ func (s *standby) follow(name string, args ...string) {
 			s.tb.Logf("the end of what the standby said:\n%s", log)
 		}
 	})
-}
-
-// read asks for a text.
-func read(tb testing.TB, databaseURL, question string) (text string) {
-	tb.Helper()
-	db := connect(tb, databaseURL)
-	defer db.Close()
-	if err := db.QueryRowContext(tb.Context(), question).Scan(&text); err != nil {
-		tb.Fatal(err)
-	}
-	return text
 }
 
 func TestAFailOverToASynchronousStandbyLosesNothing(t *testing.T) {

@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"os"
 	"os/exec"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	_ "github.com/jackc/pgx/v5/stdlib" // the driver "pgx"
@@ -115,6 +117,31 @@ func ask(tb testing.TB, databaseURL, question string) (n int) {
 		tb.Fatalf("%s: %v", question, err)
 	}
 	return n
+}
+
+// read asks for a text.
+func read(tb testing.TB, databaseURL, question string) (text string) {
+	tb.Helper()
+	db := connect(tb, databaseURL)
+	defer db.Close()
+	if err := db.QueryRowContext(tb.Context(), question).Scan(&text); err != nil {
+		tb.Fatal(err)
+	}
+	return text
+}
+
+// ownerOf is who runs the server of a directory, as root may become them; nil if we are not root.
+func ownerOf(tb testing.TB, dir string) *syscall.Credential {
+	tb.Helper()
+	info, err := os.Stat(dir)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	owner, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || os.Geteuid() != 0 {
+		return nil
+	}
+	return &syscall.Credential{Uid: owner.Uid, Gid: owner.Gid}
 }
 
 func execute(tb testing.TB, databaseURL, statement string) {
