@@ -14,30 +14,37 @@ import (
 	"keygate/tests/servers"
 )
 
-// claimQuery is what the README tells consumers to run.
-func claimQuery(tb testing.TB) string {
+// documented is the SQL of docs/writer.md that contains something.
+func documented(tb testing.TB, what string) string {
 	tb.Helper()
-	readme, err := os.ReadFile("../../README.md")
+	page, err := os.ReadFile("../../docs/writer.md")
 	if err != nil {
 		tb.Fatal(err)
 	}
-	for _, block := range regexp.MustCompile("(?s)```sql\n(.*?)```").FindAllStringSubmatch(string(readme), -1) {
-		if strings.Contains(block[1], "skip locked") {
+	for _, block := range regexp.MustCompile("(?s)```sql\n(.*?)```").FindAllStringSubmatch(string(page), -1) {
+		if strings.Contains(block[1], what) {
 			return block[1]
 		}
 	}
-	tb.Fatal("the README has no query that claims deliveries")
+	tb.Fatalf("no SQL in docs/writer.md contains %q", what)
 	return ""
+}
+
+func TestTheReadmeHasTheDocumentedClaim(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil || !strings.Contains(string(readme), documented(t, "skip locked")) {
+		t.Errorf("it does not: %v", err)
+	}
 }
 
 const (
 	consumers  = 10
-	claimLimit = 100 // in the README's query
+	claimLimit = 100 // in the query
 )
 
 // claimAll lets consumers claim deliveries until none is due.
 func claimAll(t *testing.T, deliveries int) {
-	url, query := servers.Postgres(t).Database(t), claimQuery(t)
+	url, query := servers.Postgres(t).Database(t), documented(t, "skip locked")
 	command(t, []string{"DATABASE_URL=" + url}, "writer", "migrate", "up")
 	execute(t, url, `with e as (
 		insert into events (id, org_id, type, payload, created_at)

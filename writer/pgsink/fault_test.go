@@ -103,7 +103,6 @@ func TestFaultsOfASession(t *testing.T) {
 		"A server that became read-only is left for another":         (*fixture).testReadOnly,
 		"Errors of the server are classified":                        (*fixture).testCodes,
 		"An answer lost after the commit is found again":             (*fixture).testLostAnswer,
-		"A role needs only SELECT and INSERT":                        (*fixture).testGrants,
 	} {
 		t.Run(name, func(t *testing.T) { test(newFixture(t, database)) })
 	}
@@ -181,16 +180,4 @@ func (f *fixture) testLostAnswer() {
 	link.cut()
 	f.failsAs(<-failed, commit.Uncertain)
 	f.converges(batch)
-}
-
-func (f *fixture) testGrants() {
-	role := "writer_" + f.scan("select current_schema()")
-	f.exec("create role " + role + " login")
-	f.Cleanup(func() { f.exec("drop owned by " + role + "; drop role " + role) })
-	f.sink = newSink(f, pgsink.Config{URL: with(f, f.url, "user", role)})
-	f.insertFails(commit.Unavailable)
-	f.exec("grant usage on schema " + f.scan("select current_schema()") + " to " + role)
-	f.exec("grant select, insert on events, event_deliveries to " + role)
-	f.insert(2)
-	f.converges(f.last)
 }

@@ -1,7 +1,7 @@
 // Package pgsink stores events in PostgreSQL: one statement a batch, on one connection of its own.
 //
 // The connection is made when it is first needed and again after it was lost. The URL may name several hosts; a standby
-// is refused. The role needs SELECT and INSERT on events and event_deliveries, and nothing else.
+// is refused. docs/writer.md has the grants that its role needs.
 //
 // PgBouncer works in transaction mode. From version 1.21 on, and with max_prepared_statements above 0, it follows
 // prepared statements; behind another one the sink does without, from the first failure on or with
