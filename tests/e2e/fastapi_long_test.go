@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"fmt"
 	"net/http"
 	"os/exec"
 	"path/filepath"
@@ -123,4 +124,43 @@ func (a *existingAPI) checkFastAPI(t *testing.T, proxy *service) {
 	if after := count(t, a.db, "select count(*) from events"); after != before {
 		t.Errorf("%d events were stored without a good key", after-before)
 	}
+}
+
+// One route of the service moves to a writer, with tables of its own. The service stays as it is, and does not hear of it.
+func TestTheEventsOfAFastAPIServiceMayMoveToTheWriter(t *testing.T) {
+	t.Parallel()
+	api, moved := newExistingAPI(t), newStack(t)
+	url := startFastAPI(t, api.stack.url)
+	proxy := serve(t, proxyProgram, []string{"TRUST_SECRET=" + trustSecret, "DATABASE_URL=" + api.stack.url, "REDIS_URL=" + api.redis.URL()},
+		"--key-query", keyQuery, "--key-prefix-length", fmt.Sprint(foreignPrefix), "--keep-credential", "--public-path", "/healthz",
+		"--upstream", url, "--route", "/v1/events="+moved.writer().url, "--upstream-idempotent", "/v1/events").ready()
+	web := newClient(t)
+	for i, org := range api.orgs {
+		key := api.keys[i]
+		first := web.post(proxy.url, key, `{"type":"moved","dedup_id":"one","payload":{"n":1}}`).wants(t, 201, "accepted")
+		if again := web.post(proxy.url, key, `{"type":"moved","dedup_id":"one","payload":{"n":1.0}}`).wants(t, 200, "duplicate"); again.ID != first.ID {
+			t.Errorf("the same event again is %+v, not %+v", again, first)
+		}
+		if got := web.do(http.MethodPost, proxy.url+"/v1/events/batch", "["+anEvent+","+anEvent+"]", "X-API-Key", key); got.status != 200 {
+			t.Errorf("a batch is answered %v", got)
+		}
+		if n := count(t, moved.db, "select count(*) from events where org_id = $1", org); n != 3 {
+			t.Errorf("organisation %d has %d events at the writer, not 3", i, n)
+		}
+		if got := web.get(proxy.url+"/v1/inbox", "X-API-Key", key); string(got.body) != `{"organization":"`+org+`","events":[]}` {
+			t.Errorf("the service's own route is answered %v", got)
+		}
+	}
+	events(t, moved.db)
+	if n := count(t, api.db, "select count(*) from events"); n != 0 {
+		t.Errorf("the service has stored %d events", n)
+	}
+	if got := web.get(proxy.url + "/healthz"); string(got.body) != `{"ok":true}` {
+		t.Errorf("/healthz is answered %v", got)
+	}
+	if got := web.get(proxy.url+"/v1/nothing", "X-API-Key", api.keys[0]); got.status != http.StatusNotFound || string(got.body) != `{"detail":"Not Found"}` {
+		t.Errorf("the service's own 404 arrives as %v", got)
+	}
+	web.post(proxy.url, api.keys[0]+"x", anEvent).refuses(t, 401, "invalid_api_key")
+	web.get(proxy.url+"/v1/inbox").refuses(t, 401, "missing_api_key")
 }

@@ -66,6 +66,12 @@ async def create(event: Event, org: uuid.UUID = Depends(organization)):
     return {"id": str(event_id), "status": "accepted", "created_at": now.isoformat()}
 
 
+@app.get("/v1/inbox")
+async def inbox(org: uuid.UUID = Depends(organization)):
+    found = await app.state.pool.fetch("select id, type from events where org_id = $1 order by created_at", org)
+    return {"organization": str(org), "events": [{"id": str(row["id"]), "type": row["type"]} for row in found]}
+
+
 @app.get("/healthz")
 async def health():
     return {"ok": True}
