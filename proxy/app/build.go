@@ -14,6 +14,7 @@ import (
 	"keygate/proxy/identity"
 	"keygate/proxy/invalidate"
 	"keygate/proxy/server"
+	"keygate/proxy/upstream"
 	"keygate/proxy/verify"
 	"keygate/shared/admin"
 	"keygate/shared/build"
@@ -80,22 +81,28 @@ func (a *App) buildResolver() error {
 	return nil
 }
 
-func (a *App) buildForwarder() (err error) {
-	upstream := a.cfg.Upstream
-	routes := make([]forward.Route, 0, len(upstream.Routes))
-	for _, text := range upstream.Routes {
+func (a *App) buildForwarder() error {
+	cfg := a.cfg.Upstream
+	routes := make([]upstream.Route, 0, len(cfg.Routes))
+	for _, text := range cfg.Routes {
 		prefix, url, ok := strings.Cut(text, "=")
 		if !ok || !strings.HasPrefix(prefix, "/") {
 			return errors.New("--route: write it as PREFIX=URL, as in /v1/events=http://127.0.0.1:8081")
 		}
-		routes = append(routes, forward.Route{Prefix: prefix, URL: url})
+		routes = append(routes, upstream.Route{Prefix: prefix, URL: url})
 	}
-	a.forward, err = forward.New(forward.Config{
-		Upstreams: upstream.URLs, Routes: routes, Idempotent: upstream.Idempotent,
-		ConnectTimeout: upstream.ConnectTimeout, ResponseTimeout: upstream.ResponseTimeout, IdleTimeout: upstream.IdleTimeout,
-		MaxBody: int64(a.cfg.Clients.MaxBody), Logger: a.log, Registerer: a.registry,
+	upstreams, err := upstream.New(upstream.Config{
+		Upstreams: cfg.URLs, Routes: routes, ConnectTimeout: cfg.ConnectTimeout, IdleTimeout: cfg.IdleTimeout,
+		Logger: a.log, Registerer: a.registry,
 	})
-	return err
+	if err != nil {
+		return err
+	}
+	a.forward = forward.New(forward.Config{
+		Upstreams: upstreams, Idempotent: cfg.Idempotent, ResponseTimeout: cfg.ResponseTimeout, IdleTimeout: cfg.IdleTimeout,
+		MaxBody: int64(a.cfg.Clients.MaxBody), Registerer: a.registry,
+	})
+	return nil
 }
 
 func (a *App) buildListeners() error {

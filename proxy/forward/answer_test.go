@@ -149,8 +149,8 @@ var brokenBodies = []struct{ name, chunks string }{
 }
 
 // once answers the first request of each connection with text, and closes.
-func once(text string) func(u *upstream, p *peer) {
-	return func(u *upstream, p *peer) {
+func once(text string) func(u *service, p *peer) {
+	return func(u *service, p *peer) {
 		if _, ok := u.next(p); ok {
 			p.send(text)
 		}
@@ -158,8 +158,8 @@ func once(text string) func(u *upstream, p *peer) {
 }
 
 // answering starts an upstream that answers a request for /n by texts[n], and a proxy before it.
-func answering(t *testing.T, texts []string, thenClose bool) (*upstream, *proxy) {
-	u := startUpstream(t, func(u *upstream, p *peer) {
+func answering(t *testing.T, texts []string, thenClose bool) (*service, *proxy) {
+	u := startUpstream(t, func(u *service, p *peer) {
 		for first := true; first || !thenClose; first = false {
 			m, ok := u.next(p)
 			if !ok {
@@ -169,7 +169,7 @@ func answering(t *testing.T, texts []string, thenClose bool) (*upstream, *proxy)
 			p.send(texts[n])
 		}
 	})
-	return u, startProxy(t, forward.Config{Upstreams: []string{u.url()}})
+	return u, startProxy(t, forward.Config{}, u.url())
 }
 
 func TestAnswersAreReadStrictly(t *testing.T) {
@@ -250,7 +250,7 @@ func TestABrokenBodyIsPassedOnAsBroken(t *testing.T) {
 
 func TestALongBodyThatBreaksOffIsPassedOnAsBroken(t *testing.T) {
 	u := startUpstream(t, once("HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"+strings.Repeat("x", 99999)))
-	p := startProxy(t, forward.Config{Upstreams: []string{u.url()}})
+	p := startProxy(t, forward.Config{}, u.url())
 	if got := p.get("/"); !got.cut || len(got.body) != 99999 {
 		t.Errorf("got %d bytes, cut %t", len(got.body), got.cut)
 	}
@@ -270,7 +270,7 @@ func TestAnAnswerReachesTheClientAsItIs(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			u := startUpstream(t, always(head+hop+test.framing+test.body))
-			p := startProxy(t, forward.Config{Upstreams: []string{u.url()}})
+			p := startProxy(t, forward.Config{}, u.url())
 			got := p.get("/")
 			all := append([]string{test.want}, want...)
 			slices.Sort(all)
@@ -295,7 +295,7 @@ func TestNothingFollowsTheHeadOfAnAnswerToHEAD(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			u := startUpstream(t, always(test.answer))
-			p := startProxy(t, forward.Config{Upstreams: []string{u.url()}})
+			p := startProxy(t, forward.Config{}, u.url())
 			c := p.client()
 			for range 2 {
 				c.send("HEAD / HTTP/1.1\r\nHost: h\r\n\r\n")
@@ -320,8 +320,8 @@ func TestAnHTTP10ClientGetsNoChunks(t *testing.T) {
 		"HTTP/1.1 200 OK\r\nX: y\r\n\r\nok",
 	} {
 		u := startUpstream(t, once(upstreams))
-		p := startProxyWith(t, options{config: forward.Config{Upstreams: []string{u.url()}},
-			after: func(ctx *fasthttp.RequestCtx) { ctx.Response.Header.Set("X-Late", "z") }})
+		p := startProxyWith(t, options{
+			after: func(ctx *fasthttp.RequestCtx) { ctx.Response.Header.Set("X-Late", "z") }}, u.url())
 		c := p.client()
 		c.send("GET / HTTP/1.0\r\nHost: h\r\nConnection: keep-alive\r\n\r\n")
 		got, _ := c.message(true)
@@ -334,12 +334,12 @@ func TestAnHTTP10ClientGetsNoChunks(t *testing.T) {
 
 func TestAHopelessHeadIsNotWaitedFor(t *testing.T) {
 	for _, sent := range []string{"HTTP/1.1 200 OK\n\n", "HTTP/1.1 200 OK\r\nA: b\n", "SSH-2.0-OpenSSH\r\n", "\x15\x03\x01", "HTTP/2"} {
-		u := startUpstream(t, func(u *upstream, p *peer) {
+		u := startUpstream(t, func(u *service, p *peer) {
 			u.next(p)
 			p.send(sent)
 			u.next(p) // it does not close
 		})
-		p := startProxy(t, forward.Config{Upstreams: []string{u.url()}, ResponseTimeout: time.Minute})
+		p := startProxy(t, forward.Config{ResponseTimeout: time.Minute}, u.url())
 		if got := p.get("/"); got.status() != 502 || !errors.Is(p.lastError(), forward.ErrBadResponse) {
 			t.Errorf("%q: answered %q: %v", sent, got.head, p.lastError())
 		}
@@ -358,7 +358,7 @@ func TestErrorsSayWhatWentWrong(t *testing.T) {
 		{"closed in a short body", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n", forward.ErrUnreachable},
 	} {
 		u := startUpstream(t, once(test.sent))
-		p := startProxy(t, forward.Config{Upstreams: []string{u.url()}})
+		p := startProxy(t, forward.Config{}, u.url())
 		p.get("/")
 		if !errors.Is(p.lastError(), test.want) {
 			t.Errorf("%s: %v", test.name, p.lastError())

@@ -14,9 +14,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/valyala/fasthttp"
 
 	"keygate/proxy/forward"
+	"keygate/proxy/upstream"
 )
 
 // responderEnv makes the test binary an upstream that answers everything alike, so that its CPU time is not counted.
@@ -97,7 +99,7 @@ func benchmarkExchanges(b *testing.B, body string, exchange func(ctx *fasthttp.R
 		raw := "POST /v1/events HTTP/1.1\r\n" + benchHeader + fmt.Sprintf("Content-Length: %d\r\n\r\n%s", len(body), body)
 		in := bytes.NewReader([]byte(raw))
 		r := bufio.NewReader(in)
-		ctx.Init2(nil, silent{}, false)
+		ctx.Init2(nil, nil, false)
 		if err := ctx.Request.Read(r); err != nil {
 			failed.Store(err)
 			return
@@ -122,14 +124,21 @@ func BenchmarkExchange(b *testing.B) {
 			body := strings.Repeat("b", size)
 			name := fmt.Sprintf("network=%s/body=%d", network, size)
 			b.Run(name+"/by=forward", func(b *testing.B) {
-				upstream := map[string]string{"tcp": "http://" + address, "unix": "unix:" + address}[network]
-				f, err := forward.New(forward.Config{Upstreams: []string{upstream}})
+				url := map[string]string{"tcp": "http://" + address, "unix": "unix:" + address}[network]
+				registry := prometheus.NewRegistry()
+				set, err := upstream.New(upstream.Config{Upstreams: []string{url}, Registerer: registry})
 				if err != nil {
 					b.Fatal(err)
 				}
+				f := forward.New(forward.Config{Upstreams: set, Registerer: registry})
 				defer f.Close()
 				x := forward.Exchange{Header: []byte(benchHeader), Target: []byte("/v1/events")}
-				benchmarkExchanges(b, body, func(ctx *fasthttp.RequestCtx) error { return f.Forward(ctx, x) })
+				benchmarkExchanges(b, body, func(ctx *fasthttp.RequestCtx) error {
+					if size > 0 {
+						ctx.Request.SetBodyStream(strings.NewReader(body), size)
+					}
+					return f.Forward(ctx, x)
+				})
 			})
 			b.Run(name+"/by=hostclient", func(b *testing.B) {
 				client := &fasthttp.HostClient{Addr: address, MaxConns: 4096, NoDefaultUserAgentHeader: true,

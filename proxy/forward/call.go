@@ -11,6 +11,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"keygate/proxy/header"
+	"keygate/proxy/upstream"
 	"keygate/shared/problem"
 )
 
@@ -25,7 +26,7 @@ type call struct {
 
 	out        []byte    // the head of the request and, if it is held, its body
 	body       io.Reader // the body if it is not held
-	length     int64     // of body, inChunks if unknown
+	length     int64     // of body, header.Chunked if unknown
 	isHead     bool
 	http11     bool // the client's version
 	safe       bool // GET, HEAD or OPTIONS, without a body
@@ -34,11 +35,11 @@ type call struct {
 	doubtful   bool // an attempt was sent and broke off: it may have been executed
 	refused    bool // ctx.Response holds a 503 that is being asked again
 
-	lines  header.Lines // of the answer; they alias the connection's buffer
-	up     *conn        // nil: none was had
-	upload *upload      // nil unless body is being sent
-	live   *live        // nil unless the exchange may take long
-	goesOn bool         // after Forward: the call is not used again
+	lines  header.Lines   // of the answer; they alias the connection's buffer
+	up     *upstream.Conn // nil: none was had
+	upload *upload        // nil unless body is being sent
+	end    func()         // nil unless the exchange may take long
+	goesOn bool           // after Forward: the call is not used again
 }
 
 func (c *call) release() {
@@ -53,7 +54,7 @@ func (c *call) run() error {
 	if err := c.prepare(); err != nil {
 		return err
 	}
-	err := c.try(c.f.route(c.exchange.Target))
+	err := c.try(c.f.cfg.Upstreams.Route(c.exchange.Target))
 	if c.doubtful && (err != nil || c.saysUnavailable()) {
 		return ErrUncertain // whoever answered the repeat knows nothing of what came before
 	}
@@ -64,30 +65,22 @@ func (c *call) run() error {
 }
 
 // try makes attempts until one is to be the last. What was sent is sent once more at most.
-func (c *call) try(g *group) (err error) {
-	var tried []*target // those that did not let us connect
+func (c *call) try(g *upstream.Group) error {
 	for {
-		t := g.pick(tried)
-		if t == nil { // no upstream let us connect
-			if !c.idempotent || c.repeated || errors.Is(err, ErrBusy) {
-				return err
-			}
-			tried = nil
-			c.repeat(repeatPause)
-			continue
-		}
-		err = c.attempt(g, t)
-		switch {
+		switch err := c.attempt(g); {
 		case err == nil && !c.mayAskAgain():
 			return nil
 		case err == nil:
 			c.refused = true
 			c.repeat(repeatPause)
-		case errors.Is(err, errStale): // nothing was sent: take another connection
-		case c.up == nil: // nothing was sent: take another upstream
-			tried = append(tried, t)
+		case errors.Is(err, upstream.ErrStale): // nothing was sent: take another connection
+		case c.up == nil: // no upstream let us connect
+			if !c.idempotent || c.repeated || errors.Is(err, ErrBusy) {
+				return err
+			}
+			c.repeat(repeatPause)
 		default:
-			c.doubtful = c.doubtful || c.up.sent && !c.safe && errors.Is(err, ErrUnreachable)
+			c.doubtful = c.doubtful || c.up.Sent && !c.safe && errors.Is(err, ErrUnreachable)
 			if !c.mayRepeat(err) {
 				return err
 			}
@@ -107,7 +100,7 @@ func (c *call) mayRepeat(err error) bool {
 	if c.repeated || c.upload != nil || !errors.Is(err, ErrUnreachable) {
 		return false
 	}
-	return c.idempotent || !c.up.sent || c.safe && c.up.reused && !c.up.answered
+	return c.idempotent || !c.up.Sent || c.safe && c.up.Reused && !c.up.Answered
 }
 
 // mayAskAgain leaves out the one refusal that says all there is to know: whoever answered a repeat would know less, and
@@ -123,15 +116,14 @@ func (c *call) saysUnavailable() bool {
 }
 
 // attempt asks one upstream. After an error nothing goes on, and the connection is closed.
-func (c *call) attempt(g *group, t *target) error {
+func (c *call) attempt(g *upstream.Group) error {
 	var err error
-	if c.up, err = t.get(c.repeated); err != nil {
-		c.f.failed(g, t, err)
+	if c.up, err = g.Get(c.repeated); err != nil {
 		return err
 	}
 	var h head
 	if c.body == nil {
-		err = c.up.send(c.out, c.f.cfg.ResponseTimeout)
+		err = c.up.Send(c.out, c.f.cfg.ResponseTimeout)
 	} else {
 		err = c.startUpload()
 	}
@@ -139,9 +131,7 @@ func (c *call) attempt(g *group, t *target) error {
 		h, err = c.readHead()
 	}
 	if err == nil {
-		if t.failures.Load() != 0 {
-			t.failures.Store(0)
-		}
+		c.up.Succeeded()
 		err = c.answer(h)
 	}
 	if err == nil {
@@ -152,8 +142,9 @@ func (c *call) attempt(g *group, t *target) error {
 	if c.up = failed; c.upload != nil && c.upload.client {
 		return c.upload.err
 	}
-	err = upstreamError(err)
-	c.f.failed(g, t, err)
+	if err = upstreamError(err); err == ErrTimeout {
+		failed.TimedOut()
+	}
 	return err
 }
 
@@ -163,21 +154,19 @@ func (c *call) drop(reuse bool) {
 		return
 	}
 	if c.upload != nil {
-		c.upload.resume()
 		reuse = c.upload.stop() && reuse
-		c.up.until = time.Time{} // the upload may have changed the deadline
 	}
-	if c.live != nil {
-		c.f.end(c.live)
+	if c.end != nil {
+		c.end()
 	}
-	c.up.end(reuse)
-	c.live, c.up = nil, nil
+	c.up.Release(reuse)
+	c.end, c.up = nil, nil
 }
 
 // upstreamError gives an error of the connection to an upstream its kind.
 func upstreamError(err error) error {
 	switch {
-	case errors.Is(err, errStale), errors.Is(err, ErrBadResponse), errors.Is(err, ErrUnreachable):
+	case errors.Is(err, upstream.ErrStale), errors.Is(err, ErrBadResponse), errors.Is(err, ErrUnreachable):
 		return err
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return ErrTimeout

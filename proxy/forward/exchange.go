@@ -1,52 +1,43 @@
 // Package forward makes one upstream call for a request that fasthttp has read, and fills the answer in.
 //
-// It owns the round trip: the connections, the bytes of the request, and a strict reading of the answer. Requests and
-// answers are fasthttp's types, but its client is not used: that reads framing leniently, repeats requests that may have
-// been executed, and neither streams both ways at once nor upgrades.
+// It owns the round trip: the bytes of the request, and a strict reading of the answer. Requests and answers are
+// fasthttp's types, but its client is not used: that reads framing leniently, repeats requests that may have been
+// executed, and neither streams both ways at once nor upgrades.
 package forward
 
 import (
-	"crypto/tls"
 	"errors"
 	"fmt"
-	"log/slog"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"keygate/proxy/upstream"
 )
 
 // The errors of Forward, to be told apart by errors.Is. With an error, nothing of an answer has reached the client and
 // ctx.Response is the caller's to fill. What goes wrong later truncates the answer, and is no error of Forward.
 var (
-	ErrUnreachable   = errors.New("no connection to the upstream")                             // 502
+	ErrUnreachable   = upstream.ErrUnreachable                                                 // 502
 	ErrUncertain     = fmt.Errorf("%w: it broke off after something was sent", ErrUnreachable) // 502; it may have done it
 	ErrBadResponse   = errors.New("the upstream's answer breaks HTTP/1.1")                     // 502
 	ErrTimeout       = errors.New("the upstream did not answer in time")                       // 504
-	ErrBusy          = errors.New("all connections to the upstream are in use")                // 503
+	ErrBusy          = upstream.ErrBusy                                                        // 503
 	ErrBodyTooLarge  = errors.New("the request body is larger than allowed")                   // 413
 	ErrClientBody    = errors.New("the client's request body broke off")                       // 400
 	ErrClientTimeout = errors.New("the client's request body came too slowly")                 // 408
 )
 
-// Route sends the requests whose target begins with Prefix, byte by byte, to URL. The longest prefix wins; routes of
-// the same prefix are balanced like upstreams.
-type Route struct{ Prefix, URL string }
-
-// Config is what a Forwarder is built from. A URL is http://host[:port], https://host[:port] or unix:/path.
+// Config is what a Forwarder is built from.
 type Config struct {
-	Upstreams  []string // at least one
-	Routes     []Route
+	Upstreams  *upstream.Set
 	Idempotent []string // raw prefixes under which a request may be executed twice
 
-	ConnectTimeout  time.Duration // of dialling, the TLS handshake included; 5 s if 0
 	ResponseTimeout time.Duration // from the end of the request to the end of the answer's head; 30 s if 0
-	IdleTimeout     time.Duration // of a pooled connection, of a body that stalls, and of a tunnel; 60 s if 0
-	MaxConns        int           // per upstream, idle ones included; 4096 if 0
+	IdleTimeout     time.Duration // of a body that stalls, and of a tunnel; 60 s if 0
 	MaxBody         int64         // bytes of a request body; no limit if 0
 
-	TLS        *tls.Config // for https; nil verifies against the system's authorities
-	Logger     *slog.Logger
-	Registerer prometheus.Registerer
+	Registerer prometheus.Registerer // to be set
 }
 
 // Exchange is what Forward sends of a request besides its method and body, both of which it takes from ctx.

@@ -3,13 +3,14 @@ package forward_test
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http/httputil"
 	"os"
-	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -22,6 +23,8 @@ import (
 	"go.uber.org/goleak"
 
 	"keygate/proxy/forward"
+	"keygate/proxy/upstream"
+	"keygate/shared/serving"
 )
 
 func TestMain(m *testing.M) {
@@ -134,8 +137,8 @@ func (p *peer) answer() message {
 	return m
 }
 
-// upstream accepts connections and gives each to serve. It counts connections and remembers requests.
-type upstream struct {
+// service is an upstream: it accepts connections and gives each to serve. It counts connections and remembers requests.
+type service struct {
 	net.Listener
 	tb    testing.TB
 	conns sync.WaitGroup
@@ -146,23 +149,13 @@ type upstream struct {
 	requests []message
 }
 
-func startUpstream(tb testing.TB, serve func(u *upstream, p *peer)) *upstream {
+func startUpstream(tb testing.TB, serve func(u *service, p *peer)) *service {
 	tb.Helper()
-	return startUpstreamOn(tb, listen(tb, "tcp", "127.0.0.1:0"), serve)
-}
-
-func listen(tb testing.TB, network, address string) net.Listener {
-	tb.Helper()
-	l, err := net.Listen(network, address)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return l
-}
-
-func startUpstreamOn(tb testing.TB, l net.Listener, serve func(u *upstream, p *peer)) *upstream {
-	tb.Helper()
-	u := &upstream{Listener: l, tb: tb, open: map[net.Conn]struct{}{}}
+	u := &service{Listener: l, tb: tb, open: map[net.Conn]struct{}{}}
 	u.conns.Go(func() {
 		for {
 			c, err := l.Accept()
@@ -186,14 +179,14 @@ func startUpstreamOn(tb testing.TB, l net.Listener, serve func(u *upstream, p *p
 	return u
 }
 
-func (u *upstream) stop() {
+func (u *service) stop() {
 	u.Close()
 	u.dropAll()
 	u.conns.Wait()
 }
 
 // dropAll closes all connections from the upstream's side.
-func (u *upstream) dropAll() {
+func (u *service) dropAll() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	for c := range u.open {
@@ -202,7 +195,7 @@ func (u *upstream) dropAll() {
 }
 
 // next reads a request and remembers it.
-func (u *upstream) next(p *peer) (message, bool) {
+func (u *service) next(p *peer) (message, bool) {
 	m, ok := p.request()
 	if ok {
 		u.mu.Lock()
@@ -212,28 +205,25 @@ func (u *upstream) next(p *peer) (message, bool) {
 	return m, ok
 }
 
-func (u *upstream) counts() (connections, requests int) {
+func (u *service) counts() (connections, requests int) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	return u.accepted, len(u.requests)
 }
 
-func (u *upstream) seen() []message {
+func (u *service) seen() []message {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	return u.requests
 }
 
-func (u *upstream) url() string {
-	if u.Addr().Network() == "unix" {
-		return "unix:" + u.Addr().String()
-	}
+func (u *service) url() string {
 	return "http://" + u.Addr().String()
 }
 
 // always answers every request with the same bytes.
-func always(answer string) func(u *upstream, p *peer) {
-	return func(u *upstream, p *peer) {
+func always(answer string) func(u *service, p *peer) {
+	return func(u *service, p *peer) {
 		for {
 			if _, ok := u.next(p); !ok {
 				return
@@ -245,13 +235,12 @@ func always(answer string) func(u *upstream, p *peer) {
 
 const okAnswer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
-// proxy is a fasthttp server that forwards everything, as the real one does after its own checks.
+// proxy is a server that forwards everything, as the real one does after its own checks.
 type proxy struct {
 	tb        testing.TB
 	forwarder *forward.Forwarder
 	metrics   *prometheus.Registry
-	server    *fasthttp.Server
-	listener  net.Listener
+	server    *serving.Server
 
 	mu   sync.Mutex
 	errs []error
@@ -259,49 +248,45 @@ type proxy struct {
 
 type options struct {
 	config   forward.Config
+	routes   []upstream.Route
 	exchange func(ctx *fasthttp.RequestCtx, e *forward.Exchange)
 	after    func(ctx *fasthttp.RequestCtx)
-	network  string
 }
 
-func startProxy(tb testing.TB, config forward.Config) *proxy {
+func startProxy(tb testing.TB, config forward.Config, urls ...string) *proxy {
 	tb.Helper()
-	return startProxyWith(tb, options{config: config})
+	return startProxyWith(tb, options{config: config}, urls...)
 }
 
-func startProxyWith(tb testing.TB, o options) *proxy {
+func startProxyWith(tb testing.TB, o options, urls ...string) *proxy {
 	tb.Helper()
 	p := &proxy{tb: tb, metrics: prometheus.NewRegistry()}
-	o.config.Registerer = p.metrics
-	var err error
-	if p.forwarder, err = forward.New(o.config); err != nil {
+	upstreams, err := upstream.New(upstream.Config{
+		Upstreams: urls, Routes: o.routes, Logger: slog.New(slog.DiscardHandler), Registerer: p.metrics,
+	})
+	if err != nil {
 		tb.Fatal(err)
 	}
-	p.server = &fasthttp.Server{
-		Handler:                      func(ctx *fasthttp.RequestCtx) { p.handle(ctx, &o) },
-		StreamRequestBody:            true,
-		DisablePreParseMultipartForm: true,
-		NoDefaultServerHeader:        true,
-		NoDefaultDate:                true,
-		NoDefaultContentType:         true,
-		SecureErrorLogMessage:        true,
-		ReadBufferSize:               16 << 10,
-		IdleTimeout:                  time.Minute,
-		CloseOnShutdown:              true,
-		Logger:                       silent{},
+	o.config.Upstreams, o.config.Registerer = upstreams, p.metrics
+	p.forwarder = forward.New(o.config)
+	p.server = serving.New(serving.Config{
+		Listen: "127.0.0.1:0", Handler: func(ctx *fasthttp.RequestCtx) { p.handle(ctx, &o) },
+		Refuse:    func(ctx *fasthttp.RequestCtx, err error) { ctx.Error(err.Error(), 400) },
+		MaxHeader: 16 << 10, ReadTimeout: time.Minute, IdleTimeout: time.Minute, Logger: slog.New(slog.DiscardHandler),
+	})
+	if err := p.server.Listen(); err != nil {
+		tb.Fatal(err)
 	}
-	if o.network == "unix" {
-		p.listener = listen(tb, "unix", filepath.Join(tb.TempDir(), "proxy"))
-	} else {
-		p.listener = listen(tb, "tcp", "127.0.0.1:0")
-	}
+	ctx, stop := context.WithCancel(context.Background())
 	served := make(chan error, 1)
-	go func() { served <- p.server.Serve(p.listener) }()
+	go func() { served <- p.server.Run(ctx) }()
 	tb.Cleanup(func() {
+		stop()
 		done := make(chan struct{})
 		go func() { p.forwarder.Close(); close(done) }()
-		_ = p.server.Shutdown()
-		<-served
+		if err := <-served; err != nil {
+			tb.Error(err)
+		}
 		select {
 		case <-done:
 		case <-time.After(patience):
@@ -310,10 +295,6 @@ func startProxyWith(tb testing.TB, o options) *proxy {
 	})
 	return p
 }
-
-type silent struct{}
-
-func (silent) Printf(string, ...any) {}
 
 var statuses = []struct {
 	err    error
@@ -367,7 +348,7 @@ func (p *proxy) lastError() error {
 // client opens a connection to the proxy.
 func (p *proxy) client() *peer {
 	p.tb.Helper()
-	c, err := net.Dial(p.listener.Addr().Network(), p.listener.Addr().String())
+	c, err := net.Dial("tcp", p.server.Addr().String())
 	if err != nil {
 		p.tb.Fatal(err)
 	}

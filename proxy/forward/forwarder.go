@@ -4,57 +4,36 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"log/slog"
-	"maps"
 	"net"
-	"slices"
 	"sync"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/valyala/fasthttp"
 )
 
-var (
-	errConnecting = fmt.Errorf("%w: connecting", ErrUnreachable)
-	errClosed     = fmt.Errorf("%w: the forwarder is closed", ErrUnreachable)
-)
+var errClosed = fmt.Errorf("%w: the forwarder is closed", ErrUnreachable)
 
 // Forwarder sends requests to upstreams. Safe for concurrent use.
 type Forwarder struct {
 	cfg     Config
-	groups  []*group // the longest prefix first
-	targets map[string]*target
 	metrics *metrics
 	calls   sync.Pool
 
-	ctx    context.Context // of dialling
+	ctx    context.Context // ends what takes long
 	cancel context.CancelFunc
 
-	mu     sync.Mutex // also held while deciding that somebody sits out
-	closed bool
-	lives  map[*live]struct{}
-	ended  sync.WaitGroup // of lives
+	mu    sync.Mutex     // held while something long begins, which is not to be once ctx has ended
+	ended sync.WaitGroup // of what takes long
 }
 
-// New checks cfg. It opens no connection.
-func New(cfg Config) (*Forwarder, error) {
-	cfg.ConnectTimeout = cmp.Or(cfg.ConnectTimeout, 5*time.Second)
+// New returns a Forwarder. It opens no connection.
+func New(cfg Config) *Forwarder {
 	cfg.ResponseTimeout = cmp.Or(cfg.ResponseTimeout, 30*time.Second)
 	cfg.IdleTimeout = cmp.Or(cfg.IdleTimeout, 60*time.Second)
-	cfg.MaxConns = cmp.Or(cfg.MaxConns, 4096)
-	cfg.Logger = cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler))
-	if cfg.Registerer == nil {
-		cfg.Registerer = prometheus.NewRegistry()
-	}
-	f := &Forwarder{cfg: cfg, targets: map[string]*target{}, lives: map[*live]struct{}{}}
-	if err := f.addTargets(); err != nil {
-		return nil, err
-	}
-	f.metrics = newMetrics(cfg.Registerer, f.targets)
+	f := &Forwarder{cfg: cfg, metrics: newMetrics(cfg.Registerer)}
 	f.ctx, f.cancel = context.WithCancel(context.Background())
 	f.calls.New = func() any { return &call{f: f} }
-	return f, nil
+	return f
 }
 
 // Forward sends the request of ctx to an upstream and fills ctx.Response: status line, headers without those of the
@@ -62,8 +41,7 @@ func New(cfg Config) (*Forwarder, error) {
 //
 // The handler is to return soon afterwards. It may still change ctx.Response.Header, but neither body nor framing, and
 // may no longer use ctx.Request.Header. Forward may have hijacked the client's connection; it sets that connection's
-// deadlines only while a body is streamed. The server's connections should have CloseWrite, and its NoDefaultDate keeps
-// the upstream's Date.
+// deadlines only while a body is streamed. The server is to be a serving.Server.
 func (f *Forwarder) Forward(ctx *fasthttp.RequestCtx, exchange Exchange) error {
 	c := f.calls.Get().(*call)
 	c.ctx, c.exchange = ctx, exchange
@@ -75,69 +53,52 @@ func (f *Forwarder) Forward(ctx *fasthttp.RequestCtx, exchange Exchange) error {
 	return err
 }
 
-// Close breaks off what is still streamed or spliced, and waits until that is over. It is to be called once the server
-// has been shut down: requests that come later fail with ErrUnreachable.
+// Close breaks off what is still streamed or spliced, waits until that is over, and closes the upstreams. It is to be
+// called once the server has been shut down: requests that come later fail with ErrUnreachable.
 func (f *Forwarder) Close() {
-	f.cancel()
-	for _, t := range f.targets {
-		t.close()
-	}
 	f.mu.Lock()
-	f.closed = true
-	lives := slices.Collect(maps.Keys(f.lives))
+	f.cancel()
 	f.mu.Unlock()
-	for _, l := range lives {
-		l.cut()
-	}
+	f.cfg.Upstreams.Close()
 	f.ended.Wait()
 }
 
-// live is an exchange that may take long, so that others may want to break it off.
-type live struct {
-	up, client net.Conn
-	unwatch    func()
-	cuts       chan struct{} // closed when it was cut
-
-	mu    sync.Mutex // held while cutting, so that a connection's next user is not cut
-	isCut bool
-	ended bool
-}
-
+// begin makes it possible to break an exchange off that may take long, until c.end is called.
 func (f *Forwarder) begin(c *call) error {
-	l := &live{up: c.up.Conn, client: c.ctx.Conn(), unwatch: func() {}, cuts: make(chan struct{})}
 	f.mu.Lock()
-	if f.closed {
+	if f.ctx.Err() != nil {
 		f.mu.Unlock()
 		return errClosed
 	}
-	f.lives[l] = struct{}{}
 	f.ended.Add(1)
 	f.mu.Unlock()
-	if c.live = l; c.exchange.Watch != nil {
-		l.unwatch = c.exchange.Watch(l.cut)
+	var over sync.Once // also while cutting, so that a connection's next user is not cut
+	up, client := c.up.Conn, c.ctx.Conn()
+	cut := func() { over.Do(func() { up.Close(); reset(client) }) }
+	unclose, unwatch := context.AfterFunc(f.ctx, cut), func() {}
+	if c.exchange.Watch != nil {
+		unwatch = c.exchange.Watch(cut)
+	}
+	c.end = func() {
+		over.Do(func() {})
+		unclose()
+		unwatch()
+		f.ended.Done()
 	}
 	return nil
 }
 
-func (f *Forwarder) end(l *live) {
-	l.mu.Lock()
-	l.ended = true
-	l.mu.Unlock()
-	l.unwatch()
-	f.mu.Lock()
-	delete(f.lives, l)
-	f.mu.Unlock()
-	f.ended.Done()
+// reset closes a client's connection in such a way that nobody takes what was sent on it for all: HTTP/1.0 would take an
+// orderly close for the end of a body.
+func reset(c net.Conn) {
+	for outer, ok := c.(netConn); ok; outer, ok = c.(netConn) {
+		c = outer.NetConn()
+	}
+	if socket, ok := c.(*net.TCPConn); ok {
+		_ = socket.SetLinger(0)
+	}
+	c.Close()
 }
 
-func (l *live) cut() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.isCut || l.ended {
-		return
-	}
-	l.isCut = true
-	close(l.cuts)
-	l.up.Close()
-	l.client.Close()
-}
+// netConn is a connection around another one.
+type netConn interface{ NetConn() net.Conn }

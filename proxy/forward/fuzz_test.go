@@ -22,15 +22,15 @@ func FuzzAnAnswerStaysOne(f *testing.F) {
 		f.Add([]byte("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + test.chunks))
 	}
 	sent := make(chan []byte, 1)
-	u := startUpstream(f, func(u *upstream, p *peer) {
+	u := startUpstream(f, func(u *service, p *peer) {
 		if _, ok := p.request(); ok {
 			p.send(string(<-sent))
 		}
 	})
-	p := startProxy(f, forward.Config{Upstreams: []string{u.url()}, ResponseTimeout: time.Second, IdleTimeout: time.Second})
+	p := startProxy(f, forward.Config{ResponseTimeout: time.Second, IdleTimeout: time.Second}, u.url())
 	f.Fuzz(func(t *testing.T, answer []byte) {
 		sent <- answer
-		raw, err := net.Dial("tcp", p.listener.Addr().String())
+		raw, err := net.Dial("tcp", p.server.Addr().String())
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -3,10 +3,11 @@ package forward
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
-	"slices"
-	"strconv"
+	"os"
+	"time"
 
 	"github.com/valyala/fasthttp"
 
@@ -16,17 +17,18 @@ import (
 const (
 	maxHead    = 64 << 10
 	maxInterim = 16 // answers of 1xx before the final one; they are not passed on
-
-	inChunks, untilClose = -1, -2 // lengths of a body that are no number
 )
 
-var crlf = []byte("\r\n")
+var (
+	crlf      = []byte("\r\n")
+	lastChunk = []byte("0\r\n\r\n")
+)
 
 // head is what the head of an answer says of its body and of its connection.
 type head struct {
 	size   int // of the head itself
 	status int
-	length int64 // of the body: bytes, inChunks or untilClose
+	length int64 // of the body: bytes, header.Chunked or header.UntilClose
 	keep   bool  // the connection may be used again
 }
 
@@ -35,23 +37,26 @@ func bad(what any) error { return fmt.Errorf("%w: %v", ErrBadResponse, what) }
 // readHead returns the head of the final answer and leaves it in the connection's buffer.
 func (c *call) readHead() (head, error) {
 	for range maxInterim {
-		section, err := c.up.peekHead()
+		section, err := c.peekHead()
 		if err != nil {
 			return head{}, err
 		}
 		h, err := c.parseHead(section)
-		if err != nil || h.status >= 200 || h.status == fasthttp.StatusSwitchingProtocols {
-			return h, err
+		if err != nil {
+			return head{}, bad(err)
 		}
-		_, _ = c.up.br.Discard(h.size)
+		if h.status >= 200 || h.status == fasthttp.StatusSwitchingProtocols {
+			return h, nil
+		}
+		_, _ = c.up.R.Discard(h.size)
 	}
 	return head{}, bad("too many interim answers")
 }
 
 // peekHead waits for a whole head, and returns it with the empty line that ends it.
-func (c *conn) peekHead() ([]byte, error) {
+func (c *call) peekHead() ([]byte, error) {
 	for {
-		buffer, _ := c.br.Peek(c.br.Buffered())
+		buffer, _ := c.up.R.Peek(c.up.R.Buffered())
 		if end := bytes.Index(buffer, []byte("\r\n\r\n")); end >= 0 {
 			return buffer[:end+4], nil
 		}
@@ -59,10 +64,16 @@ func (c *conn) peekHead() ([]byte, error) {
 			bytes.Count(buffer, crlf[1:]) != bytes.Count(buffer, crlf) || len(buffer) >= maxHead {
 			return nil, bad("no head of HTTP/1, or none of acceptable length")
 		}
-		if len(buffer) == c.br.Size() {
-			c.br = bufio.NewReaderSize(io.MultiReader(bytes.NewReader(bytes.Clone(buffer)), c), maxHead)
+		if len(buffer) == c.up.R.Size() {
+			c.up.R = bufio.NewReaderSize(io.MultiReader(bytes.NewReader(bytes.Clone(buffer)), c.up), maxHead)
 		}
-		if _, err := c.br.Peek(len(buffer) + 1); err != nil {
+		_, err := c.up.R.Peek(len(buffer) + 1)
+		if c.upload != nil && errors.Is(err, os.ErrDeadlineExceeded) {
+			if by := c.upload.answerBy(); time.Now().Before(by) {
+				err = c.up.Wait(by)
+			}
+		}
+		if err != nil {
 			return nil, err
 		}
 	}
@@ -71,43 +82,17 @@ func (c *conn) peekHead() ([]byte, error) {
 // parseHead reads a head so strictly that no two readers could frame the answer differently.
 func (c *call) parseHead(section []byte) (h head, err error) {
 	first, rest, _ := bytes.Cut(section, crlf)
-	control := func(b byte) bool { return b < ' ' && b != '\t' || b == 0x7f }
-	if len(first) < 12 || len(first) > 12 && first[12] != ' ' || slices.ContainsFunc(first, control) {
-		return h, bad("status line")
-	}
-	version, code := string(first[:9]), string(first[9:12])
-	if h.status, err = strconv.Atoi(code); err != nil || h.status < 100 || version != "HTTP/1.0 " && version != "HTTP/1.1 " {
-		return h, bad("status line")
+	status, http11, err := header.ParseStatus(first)
+	if err != nil {
+		return h, err
 	}
 	if c.lines, err = header.Parse(c.lines[:0], rest); err != nil {
-		return h, bad(err)
+		return h, err
 	}
-	h.size = len(section)
-	h.length, err = c.framing(version == "HTTP/1.1 ")
-	if c.isHead || h.status < 200 || h.status == fasthttp.StatusNoContent || h.status == fasthttp.StatusNotModified {
-		h.length = 0
+	length, err := c.lines.BodyLength(http11)
+	if c.isHead || status < 200 || status == fasthttp.StatusNoContent || status == fasthttp.StatusNotModified {
+		length = 0
 	}
-	h.keep = version == "HTTP/1.1 " && h.length != untilClose && !c.lines.Named([]byte("close"))
-	return h, err
-}
-
-// framing is RFC 9112, section 6.3, with nothing forgiven.
-func (c *call) framing(http11 bool) (int64, error) {
-	length, errLength := c.lines.One(header.ContentLength)
-	encoding, errEncoding := c.lines.One(header.TransferEncoding)
-	switch {
-	case errLength != nil || errEncoding != nil || length != nil && encoding != nil:
-		return 0, bad("it is framed twice")
-	case length != nil:
-		n, err := strconv.ParseUint(string(length.Value), 10, 63)
-		if err != nil {
-			return 0, bad("Content-Length")
-		}
-		return int64(n), nil
-	case encoding == nil:
-		return untilClose, nil
-	case http11 && header.EqualFold(encoding.Value, "chunked"):
-		return inChunks, nil
-	}
-	return 0, bad("Transfer-Encoding")
+	keep := http11 && length != header.UntilClose && !c.lines.Named([]byte("close"))
+	return head{size: len(section), status: status, length: length, keep: keep}, err
 }

@@ -24,16 +24,16 @@ func reset(c net.Conn) {
 // returns how many requests it has seen whole: those it may have executed.
 var phases = []struct {
 	name string
-	fail func(u *upstream, p *peer)
+	fail func(u *service, p *peer)
 }{
-	{"on accepting", func(_ *upstream, p *peer) { reset(p.Conn) }},
-	{"closing on accepting", func(*upstream, *peer) {}},
-	{"in the head of the request", func(_ *upstream, p *peer) { _, _ = p.r.ReadByte(); reset(p.Conn) }},
-	{"after the request", func(u *upstream, p *peer) { u.next(p); reset(p.Conn) }},
-	{"closing after the request", func(u *upstream, p *peer) { u.next(p) }},
-	{"in the status line", func(u *upstream, p *peer) { u.next(p); p.send("HTTP/1.1 2"); reset(p.Conn) }},
-	{"in the head of the answer", func(u *upstream, p *peer) { u.next(p); p.send("HTTP/1.1 200 OK\r\nA: b\r\n"); reset(p.Conn) }},
-	{"in the body of the answer", func(u *upstream, p *peer) {
+	{"on accepting", func(_ *service, p *peer) { reset(p.Conn) }},
+	{"closing on accepting", func(*service, *peer) {}},
+	{"in the head of the request", func(_ *service, p *peer) { _, _ = p.r.ReadByte(); reset(p.Conn) }},
+	{"after the request", func(u *service, p *peer) { u.next(p); reset(p.Conn) }},
+	{"closing after the request", func(u *service, p *peer) { u.next(p) }},
+	{"in the status line", func(u *service, p *peer) { u.next(p); p.send("HTTP/1.1 2"); reset(p.Conn) }},
+	{"in the head of the answer", func(u *service, p *peer) { u.next(p); p.send("HTTP/1.1 200 OK\r\nA: b\r\n"); reset(p.Conn) }},
+	{"in the body of the answer", func(u *service, p *peer) {
 		u.next(p)
 		p.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc")
 		reset(p.Conn)
@@ -63,7 +63,7 @@ func TestARequestIsExecutedAtMostOnceUnlessItMayBeRepeated(t *testing.T) {
 			t.Run(test.name+", broken "+phase.name, func(t *testing.T) {
 				t.Parallel()
 				u := startUpstream(t, phase.fail)
-				p := startProxy(t, forward.Config{Upstreams: []string{u.url()}, Idempotent: test.idempotent})
+				p := startProxy(t, forward.Config{Idempotent: test.idempotent}, u.url())
 				if got := p.ask(test.request); got.status() != 502 || !errors.Is(p.lastError(), forward.ErrUnreachable) {
 					t.Errorf("answered %q: %v", got.head, p.lastError())
 				}
@@ -93,13 +93,13 @@ func TestOnAPooledConnectionASafeRequestIsRepeatedOnce(t *testing.T) {
 		for n, phase := range phases[2:] {
 			t.Run(test.method+", broken "+phase.name, func(t *testing.T) {
 				t.Parallel()
-				u := startUpstream(t, func(u *upstream, p *peer) {
+				u := startUpstream(t, func(u *service, p *peer) {
 					if _, ok := u.next(p); ok {
 						p.send(okAnswer)
 						phase.fail(u, p)
 					}
 				})
-				p := startProxy(t, forward.Config{Upstreams: []string{u.url()}})
+				p := startProxy(t, forward.Config{}, u.url())
 				p.get("/first")
 				c := p.client()
 				c.send(test.method + " /p HTTP/1.1\r\nHost: h\r\n\r\n")
@@ -124,7 +124,7 @@ func TestOnAPooledConnectionASafeRequestIsRepeatedOnce(t *testing.T) {
 }
 
 func TestARefusalOfARepeatedSafeRequestIsPassedOn(t *testing.T) {
-	u := startUpstream(t, func(u *upstream, p *peer) {
+	u := startUpstream(t, func(u *service, p *peer) {
 		if _, ok := u.next(p); !ok {
 			return
 		}
@@ -135,7 +135,7 @@ func TestARefusalOfARepeatedSafeRequestIsPassedOn(t *testing.T) {
 		p.send(okAnswer)
 		u.next(p) // and breaks off
 	})
-	p := startProxy(t, forward.Config{Upstreams: []string{u.url()}})
+	p := startProxy(t, forward.Config{}, u.url())
 	p.get("/1")
 	if got := p.get("/2"); got.status() != 503 || got.body != "busy" {
 		t.Errorf("answered %q: %v", got.head, p.lastError())
@@ -143,8 +143,8 @@ func TestARefusalOfARepeatedSafeRequestIsPassedOn(t *testing.T) {
 }
 
 func TestATimeoutIsNeverRepeated(t *testing.T) {
-	u := startUpstream(t, func(u *upstream, p *peer) { u.next(p); u.next(p) })
-	p := startProxy(t, forward.Config{Upstreams: []string{u.url()}, Idempotent: []string{"/"}, ResponseTimeout: 100 * time.Millisecond})
+	u := startUpstream(t, func(u *service, p *peer) { u.next(p); u.next(p) })
+	p := startProxy(t, forward.Config{Idempotent: []string{"/"}, ResponseTimeout: 100 * time.Millisecond}, u.url())
 	if got := p.ask(post("/", "x")); got.status() != 504 {
 		t.Errorf("answered %q", got.head)
 	}
@@ -175,7 +175,7 @@ func TestARefusalIsAskedAgainOnceUnderAnIdempotentPrefix(t *testing.T) {
 				answers <- text
 			}
 			close(answers)
-			u := startUpstream(t, func(u *upstream, p *peer) {
+			u := startUpstream(t, func(u *service, p *peer) {
 				for {
 					if _, ok := u.next(p); !ok {
 						return
@@ -187,7 +187,7 @@ func TestARefusalIsAskedAgainOnceUnderAnIdempotentPrefix(t *testing.T) {
 					}
 				}
 			})
-			p := startProxy(t, forward.Config{Upstreams: []string{u.url()}, Idempotent: []string{"/yes"}})
+			p := startProxy(t, forward.Config{Idempotent: []string{"/yes"}}, u.url())
 			got := p.ask(post(test.path, "event"))
 			if got.status() != test.status {
 				t.Errorf("answered %q: %v", got.head, p.lastError())
@@ -209,9 +209,9 @@ func TestARefusalIsAskedAgainOnceUnderAnIdempotentPrefix(t *testing.T) {
 }
 
 func TestARefusedConnectionIsTriedAgainUnderAnIdempotentPrefix(t *testing.T) {
-	l := listen(t, "tcp", "127.0.0.1:0")
-	l.Close()
-	p := startProxy(t, forward.Config{Upstreams: []string{"http://" + l.Addr().String()}, Idempotent: []string{"/yes"}})
+	dead := startUpstream(t, always(okAnswer))
+	dead.stop()
+	p := startProxy(t, forward.Config{Idempotent: []string{"/yes"}}, dead.url())
 	for path, want := range map[string]float64{"/no": 1, "/yes": 2} {
 		before := p.metric("dial_failures_total")
 		if got := p.get(path); got.status() != 502 {
@@ -237,7 +237,7 @@ func TestAPooledConnectionIsNotUsedOnceSomethingCanBeRead(t *testing.T) {
 		for _, kind := range []string{"held", "streamed"} {
 			t.Run(test.name+", then a request "+kind, func(t *testing.T) {
 				pooled, acted := make(chan struct{}), make(chan struct{})
-				u := startUpstream(t, func(u *upstream, p *peer) {
+				u := startUpstream(t, func(u *service, p *peer) {
 					for n := 0; ; n++ {
 						if _, ok := u.next(p); !ok {
 							return
@@ -250,7 +250,7 @@ func TestAPooledConnectionIsNotUsedOnceSomethingCanBeRead(t *testing.T) {
 						}
 					}
 				})
-				p := startProxy(t, forward.Config{Upstreams: []string{u.url()}})
+				p := startProxy(t, forward.Config{}, u.url())
 				p.get("/1")
 				eventually(t, "it is pooled", func() bool { return p.metric("connections", "idle") == 1 })
 				close(pooled)
@@ -274,7 +274,7 @@ func TestAPooledConnectionIsNotUsedOnceSomethingCanBeRead(t *testing.T) {
 func TestAHugeHeaderIsSentOnAUsedConnection(t *testing.T) {
 	const idle = time.Second
 	huge := []byte("Host: h\r\nX: " + strings.Repeat("x", 8<<20) + "\r\n")
-	u := startUpstream(t, func(u *upstream, p *peer) {
+	u := startUpstream(t, func(u *service, p *peer) {
 		u.next(p)
 		<-time.After(idle + idle/4) // the write deadline of this upload passes
 		p.send(okAnswer)
@@ -282,12 +282,12 @@ func TestAHugeHeaderIsSentOnAUsedConnection(t *testing.T) {
 			p.send(okAnswer)
 		}
 	})
-	p := startProxyWith(t, options{config: forward.Config{Upstreams: []string{u.url()}, IdleTimeout: idle},
+	p := startProxyWith(t, options{config: forward.Config{IdleTimeout: idle},
 		exchange: func(ctx *fasthttp.RequestCtx, e *forward.Exchange) {
 			if string(ctx.Path()) == "/huge" {
 				e.Header = huge
 			}
-		}})
+		}}, u.url())
 	p.ask("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n")
 	if got := p.ask("POST /huge HTTP/1.1\r\nHost: h\r\n\r\n"); got.status() != 200 {
 		t.Errorf("answered %q: %v", got.head, p.lastError())
@@ -299,7 +299,7 @@ func TestAHugeHeaderIsSentOnAUsedConnection(t *testing.T) {
 
 // An upstream that closes idle connections after a time makes many of them stale; none of that is to be seen.
 func TestStaleConnectionsAreNotNoticed(t *testing.T) {
-	u := startUpstream(t, func(u *upstream, p *peer) {
+	u := startUpstream(t, func(u *service, p *peer) {
 		for n := 0; n < 3; n++ {
 			if _, ok := u.next(p); !ok {
 				return
@@ -307,7 +307,7 @@ func TestStaleConnectionsAreNotNoticed(t *testing.T) {
 			p.send(okAnswer)
 		}
 	})
-	p := startProxy(t, forward.Config{Upstreams: []string{u.url()}})
+	p := startProxy(t, forward.Config{}, u.url())
 	c := p.client()
 	for n := range 300 {
 		c.send(post("/p", fmt.Sprint(n)))
@@ -323,7 +323,7 @@ func TestStaleConnectionsAreNotNoticed(t *testing.T) {
 }
 
 // waitForEnds waits until the upstream has closed what it is going to close.
-func (p *proxy) waitForEnds(u *upstream) {
+func (p *proxy) waitForEnds(u *service) {
 	p.tb.Helper()
 	eventually(p.tb, "closed", func() bool {
 		n, m := u.counts()
@@ -335,7 +335,7 @@ func (p *proxy) waitForEnds(u *upstream) {
 
 func TestAnswersAreReadWhereverTheyAreSplit(t *testing.T) {
 	const answer = "HTTP/1.1 103 Early\r\nA: b\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2;x\r\nok\r\n0\r\nC: d\r\n\r\n"
-	u := startUpstream(t, func(u *upstream, p *peer) {
+	u := startUpstream(t, func(u *service, p *peer) {
 		for {
 			m, ok := u.next(p)
 			if !ok {
@@ -348,7 +348,7 @@ func TestAnswersAreReadWhereverTheyAreSplit(t *testing.T) {
 			p.send(answer[at:])
 		}
 	})
-	p := startProxy(t, forward.Config{Upstreams: []string{u.url()}})
+	p := startProxy(t, forward.Config{}, u.url())
 	c := p.client()
 	for at := range len(answer) {
 		c.send(fmt.Sprintf("GET /%d HTTP/1.1\r\nHost: h\r\n\r\n", at))

@@ -26,28 +26,27 @@ const (
 // be one side of a conversation. A server that streams gives a stream exactly to requests that had framing.
 func (c *call) prepare() error {
 	h, body := &c.ctx.Request.Header, c.ctx.Request.BodyStream()
-	c.isHead, c.http11, c.length = h.IsHead(), h.IsHTTP11(), max(int64(h.ContentLength()), inChunks)
-	if held := c.ctx.Request.Body; body == nil && len(held()) > 0 {
-		body, c.length = bytes.NewReader(held()), int64(len(held()))
-	}
+	c.isHead, c.http11, c.length = h.IsHead(), h.IsHTTP11(), max(int64(h.ContentLength()), header.Chunked)
 	if c.tooLarge(c.length) {
 		return ErrBodyTooLarge
 	}
-	c.appendHead()
+	c.out = append(append(c.out, c.ctx.Method()...), ' ')
+	c.out = append(append(c.out, c.exchange.Target...), " HTTP/1.1\r\n"...)
+	c.out = append(c.out, c.exchange.Header...)
 	if body == nil {
 		c.safe = c.isHead || h.IsGet() || h.IsOptions()
 		if protocol := c.exchange.Upgrade; protocol != "" {
 			c.out = append(append(c.out, "Connection: Upgrade\r\nUpgrade: "...), protocol...)
 			c.out = append(c.out, "\r\n"...)
 		}
-	} else if c.exchange.Upgrade = ""; c.length == inChunks {
+	} else if c.exchange.Upgrade = ""; c.length == header.Chunked {
 		c.out = append(c.out, "Transfer-Encoding: chunked\r\n"...)
 	} else {
 		c.out = strconv.AppendInt(append(c.out, "Content-Length: "...), c.length, 10)
 		c.out = append(c.out, "\r\n"...)
 	}
 	c.out = append(c.out, "\r\n"...)
-	if body != nil && (c.length == inChunks || c.length > maxHeld) {
+	if body != nil && (c.length == header.Chunked || c.length > maxHeld) {
 		c.body = body
 		return nil
 	}
@@ -58,20 +57,6 @@ func (c *call) prepare() error {
 		return nil
 	}
 	return c.hold(body, int(c.length))
-}
-
-// appendHead appends all but the framing.
-func (c *call) appendHead() {
-	c.out = append(append(c.out, c.ctx.Method()...), ' ')
-	c.out = append(append(c.out, c.exchange.Target...), " HTTP/1.1\r\n"...)
-	c.out = append(c.out, c.exchange.Header...)
-	if c.http11 {
-		return
-	}
-	lines, _ := header.Parse(nil, append(bytes.Clone(c.exchange.Header), crlf...))
-	if host, err := lines.One(header.Host); host == nil && err == nil {
-		c.out = append(append(c.out, "Host: localhost"...), crlf...)
-	}
 }
 
 // hold reads a body behind the head.

@@ -8,6 +8,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"keygate/proxy/forward"
+	"keygate/proxy/upstream"
 )
 
 // sorted returns the lines of a head after the first, in an order that does not depend on the sender.
@@ -52,7 +53,7 @@ func TestARequestReachesTheUpstreamAsItIs(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			u := startUpstream(t, always(okAnswer))
-			p := startProxy(t, forward.Config{Upstreams: []string{u.url()}})
+			p := startProxy(t, forward.Config{}, u.url())
 			if got := p.ask(test.sent); got.status() != 200 || got.body != "ok" {
 				t.Fatalf("answered %q %q", got.head, got.body)
 			}
@@ -66,25 +67,16 @@ func TestARequestReachesTheUpstreamAsItIs(t *testing.T) {
 	}
 }
 
-func TestARequestWithoutHostGetsOne(t *testing.T) {
-	u := startUpstream(t, always(okAnswer))
-	p := startProxy(t, forward.Config{Upstreams: []string{u.url()}})
-	p.ask("GET /a HTTP/1.0\r\nA: b\r\n\r\n")
-	if got := u.seen()[0].head; got != "GET /a HTTP/1.1\r\nA: b\r\nHost: localhost\r\n\r\n" {
-		t.Errorf("the upstream saw %q", got)
-	}
-}
-
 func TestTheCallerGivesTheHeaderLinesAndTheTarget(t *testing.T) {
 	u := startUpstream(t, always(okAnswer))
 	other := startUpstream(t, always(okAnswer))
 	p := startProxyWith(t, options{
-		config: forward.Config{Upstreams: []string{other.url()}, Routes: []forward.Route{{Prefix: "/b", URL: u.url()}}},
+		routes: []upstream.Route{{Prefix: "/b", URL: u.url()}},
 		exchange: func(_ *fasthttp.RequestCtx, e *forward.Exchange) {
 			e.Header = []byte("hOST: x\r\nx-a: 1\r\nX-A: 2\r\n")
 			e.Target = []byte("/b?c")
 		},
-	})
+	}, other.url())
 	p.ask(post("/a", "one"))
 	if want := "POST /b?c HTTP/1.1\r\nhOST: x\r\nx-a: 1\r\nX-A: 2\r\nContent-Length: 3\r\n\r\n"; u.seen()[0].head != want {
 		t.Errorf("the upstream saw %q", u.seen()[0].head)
@@ -92,7 +84,7 @@ func TestTheCallerGivesTheHeaderLinesAndTheTarget(t *testing.T) {
 }
 
 func TestPipelinedRequestsAreAnsweredInOrder(t *testing.T) {
-	u := startUpstream(t, func(u *upstream, p *peer) {
+	u := startUpstream(t, func(u *service, p *peer) {
 		for {
 			m, ok := u.next(p)
 			if !ok {
@@ -105,7 +97,7 @@ func TestPipelinedRequestsAreAnsweredInOrder(t *testing.T) {
 			p.send(answer)
 		}
 	})
-	p := startProxy(t, forward.Config{Upstreams: []string{u.url()}})
+	p := startProxy(t, forward.Config{}, u.url())
 	c := p.client()
 	var sent, want strings.Builder
 	for _, name := range []string{"aa", "bb", "cc", "dd", "ee"} {
@@ -124,7 +116,7 @@ func TestPipelinedRequestsAreAnsweredInOrder(t *testing.T) {
 
 func TestABodyBeyondTheLimitIsRefused(t *testing.T) {
 	u := startUpstream(t, always(okAnswer))
-	p := startProxy(t, forward.Config{Upstreams: []string{u.url()}, MaxBody: 100 << 10})
+	p := startProxy(t, forward.Config{MaxBody: 100 << 10}, u.url())
 	for _, test := range []struct {
 		name, request string
 		status        int
@@ -144,7 +136,7 @@ func TestABodyBeyondTheLimitIsRefused(t *testing.T) {
 
 func TestABodyThatBreaksOffIsTheClientsFault(t *testing.T) {
 	u := startUpstream(t, always(okAnswer))
-	p := startProxy(t, forward.Config{Upstreams: []string{u.url()}})
+	p := startProxy(t, forward.Config{}, u.url())
 	for _, test := range []struct{ name, request string }{
 		{"short", "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 20000\r\n\r\n" + strings.Repeat("x", 9000)},
 		{"long", "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 2000000\r\n\r\n" + strings.Repeat("x", 9000)},

@@ -5,10 +5,11 @@ import (
 	"io"
 	"net/http/httputil"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/valyala/fasthttp"
+
+	"keygate/proxy/header"
 )
 
 // A frame holds a piece of a body, with room around it for the framing of a chunk, so that it leaves in one write.
@@ -25,27 +26,21 @@ type pipe struct {
 	dst          io.Writer
 	reads, write func(deadline time.Time) error // each piece may take idle to come and to go
 	idle         time.Duration
-	last         *atomic.Int64 // when something was read, Unix nanoseconds; may be nil
-	chunked      bool          // makes each piece a chunk; the last chunk is the caller's to write
+	chunked      bool // makes each piece a chunk; the last chunk is the caller's to write
 }
 
 // run ends with the error of src, which is io.EOF at its end, or with dst's.
-func (p *pipe) run(frame []byte) (total int64, end, broken error) {
+func (p *pipe) run(frame []byte) (end, broken error) {
 	room := frame[frameHead : len(frame)-len(crlf)]
 	for end == nil && broken == nil {
 		var n int
 		_ = p.reads(time.Now().Add(p.idle))
 		if n, end = p.src.Read(room); n > 0 {
-			now := time.Now()
-			if p.last != nil {
-				p.last.Store(now.UnixNano())
-			}
-			_ = p.write(now.Add(p.idle))
+			_ = p.write(time.Now().Add(p.idle))
 			_, broken = p.dst.Write(p.seal(frame, n))
 		}
-		total += int64(n)
 	}
-	return total, end, broken
+	return end, broken
 }
 
 func (p *pipe) seal(frame []byte, n int) []byte {
@@ -75,12 +70,12 @@ type stream struct {
 var _ fasthttp.BodyWriterTo = (*stream)(nil)
 
 func newStream(c *call, h head) *stream {
-	s := &stream{c: c, src: c.up.br, length: h.length, keep: h.keep, chunked: h.length < 0 && c.http11}
+	s := &stream{c: c, src: c.up.R, length: h.length, keep: h.keep, chunked: h.length < 0 && c.http11}
 	switch {
-	case h.length == inChunks:
-		s.src = httputil.NewChunkedReader(c.up.br)
+	case h.length == header.Chunked:
+		s.src = httputil.NewChunkedReader(c.up.R)
 	case h.length >= 0:
-		s.src = io.LimitReader(c.up.br, h.length)
+		s.src = io.LimitReader(c.up.R, h.length)
 	}
 	return s
 }
@@ -92,7 +87,7 @@ func (s *stream) Read(p []byte) (int, error) {
 	switch {
 	case err == io.EOF && s.read < s.length:
 		err = io.ErrUnexpectedEOF
-	case err == io.EOF && s.length == inChunks:
+	case err == io.EOF && s.length == header.Chunked:
 		err = s.dropTrailers()
 	}
 	s.whole = err == io.EOF
@@ -101,7 +96,7 @@ func (s *stream) Read(p []byte) (int, error) {
 
 func (s *stream) dropTrailers() error {
 	for total := 0; total <= maxHead; {
-		line, err := s.c.up.br.ReadSlice('\n')
+		line, err := s.c.up.R.ReadSlice('\n')
 		if err == io.EOF {
 			return io.ErrUnexpectedEOF
 		}
@@ -121,16 +116,19 @@ func (s *stream) SupportsBodyWriteTo() bool { return true }
 // WriteTo writes to the client's connection itself; the head has been flushed before, and nothing else is in the
 // server's buffer. fasthttp would copy pieces of 4 KiB, in three writes each, or hold back what is short.
 func (s *stream) WriteTo(io.Writer) (int64, error) {
+	if s.c.upload != nil {
+		s.c.upload.resume()
+	}
 	frame := frames.Get().(*[frameSize]byte)
 	defer frames.Put(frame)
-	p := pipe{src: s, dst: s.c.ctx.Conn(), reads: s.c.up.wait, write: s.c.ctx.SetWriteDeadline,
+	p := pipe{src: s, dst: s.c.ctx.Conn(), reads: s.c.up.Wait, write: s.c.ctx.SetWriteDeadline,
 		idle: s.c.f.cfg.IdleTimeout, chunked: s.chunked}
-	total, end, err := p.run(frame[:])
+	end, err := p.run(frame[:])
 	if err == nil && end != io.EOF {
 		s.c.f.metrics.truncated.Inc()
 		err = end
 	}
-	return total, err
+	return s.read, err
 }
 
 // Close is called by fasthttp once, whatever became of the answer.

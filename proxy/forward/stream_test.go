@@ -30,7 +30,7 @@ func TestEachPieceOfAnAnswerReachesTheClientAtOnce(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			got := make(chan struct{})
-			u := startUpstream(t, func(u *upstream, p *peer) {
+			u := startUpstream(t, func(u *service, p *peer) {
 				u.next(p)
 				p.send("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n" + test.framing + "\r\n")
 				<-got
@@ -43,7 +43,7 @@ func TestEachPieceOfAnAnswerReachesTheClientAtOnce(t *testing.T) {
 					<-got
 				}
 			})
-			p := startProxy(t, forward.Config{Upstreams: []string{u.url()}})
+			p := startProxy(t, forward.Config{}, u.url())
 			c := p.client()
 			c.send("GET / " + test.version + "\r\nHost: h\r\n\r\n")
 			head := message{head: c.head()}
@@ -115,8 +115,8 @@ func TestBodiesOfAnyLengthPassThroughLittleMemory(t *testing.T) {
 	}
 	for _, framing := range []string{"chunked", "length"} {
 		t.Run(framing, func(t *testing.T) {
-			u := startUpstream(t, func(u *upstream, p *peer) { echo(p, framing) })
-			p := startProxy(t, forward.Config{Upstreams: []string{u.url()}})
+			u := startUpstream(t, func(u *service, p *peer) { echo(p, framing) })
+			p := startProxy(t, forward.Config{}, u.url())
 			var sent, received hash.Hash
 			var failed error
 			used := measureHeap(func() {
@@ -176,7 +176,7 @@ func upload(c *peer, framing string, size int64) hash.Hash {
 }
 
 func TestAConversationInOneExchange(t *testing.T) {
-	u := startUpstream(t, func(u *upstream, p *peer) {
+	u := startUpstream(t, func(u *service, p *peer) {
 		p.head()
 		body := httputil.NewChunkedReader(p.r)
 		p.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
@@ -188,7 +188,7 @@ func TestAConversationInOneExchange(t *testing.T) {
 			p.send("3\r\n" + strings.ToUpper(string(line)) + "\r\n")
 		}
 	})
-	p := startProxy(t, forward.Config{Upstreams: []string{u.url()}})
+	p := startProxy(t, forward.Config{}, u.url())
 	c := p.client()
 	c.send("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n")
 	begun := make(chan struct{})
@@ -232,12 +232,12 @@ func TestAnEarlyRefusalReachesAClientThatIsStillSending(t *testing.T) {
 	} {
 		for _, framing := range []string{"chunked", "length"} {
 			t.Run(test.name+", "+framing, func(t *testing.T) {
-				u := startUpstream(t, func(u *upstream, p *peer) {
+				u := startUpstream(t, func(u *service, p *peer) {
 					p.head()
 					_, _ = io.CopyN(io.Discard, p.r, 64<<10)
 					p.send(test.answer)
 				})
-				p := startProxy(t, forward.Config{Upstreams: []string{u.url()}})
+				p := startProxy(t, forward.Config{}, u.url())
 				for range 20 {
 					c := p.client()
 					var sending sync.WaitGroup
@@ -257,7 +257,7 @@ func TestAnEarlyRefusalReachesAClientThatIsStillSending(t *testing.T) {
 func TestAnEarlyAnswerDoesNotEndAnUploadThatTheUpstreamStillWants(t *testing.T) {
 	const size = 10 << 20
 	whole := make(chan int64, 1)
-	u := startUpstream(t, func(u *upstream, p *peer) {
+	u := startUpstream(t, func(u *service, p *peer) {
 		p.head()
 		p.send("HTTP/1.1 202 Accepted\r\nContent-Length: 4\r\n\r\ngood")
 		n, _ := io.Copy(io.Discard, io.LimitReader(p.r, size))
@@ -265,7 +265,7 @@ func TestAnEarlyAnswerDoesNotEndAnUploadThatTheUpstreamStillWants(t *testing.T) 
 		u.next(p)
 		p.send(okAnswer)
 	})
-	p := startProxy(t, forward.Config{Upstreams: []string{u.url()}})
+	p := startProxy(t, forward.Config{}, u.url())
 	c := p.client()
 	var sending sync.WaitGroup
 	sending.Go(func() { upload(c, "length", size) })
@@ -291,8 +291,8 @@ func TestAnUploadThatStallsIsCut(t *testing.T) {
 		"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\n\r\n" + strings.Repeat("x", 20000),
 		"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 30000\r\n\r\n" + strings.Repeat("x", 20000),
 	} {
-		u := startUpstream(t, func(u *upstream, p *peer) { u.next(p) })
-		p := startProxy(t, forward.Config{Upstreams: []string{u.url()}, IdleTimeout: 50 * time.Millisecond})
+		u := startUpstream(t, func(u *service, p *peer) { u.next(p) })
+		p := startProxy(t, forward.Config{IdleTimeout: 50 * time.Millisecond}, u.url())
 		c := p.client()
 		c.send(sent)
 		if got := c.answer(); got.status() != 408 || !errors.Is(p.lastError(), forward.ErrClientTimeout) {
@@ -303,9 +303,9 @@ func TestAnUploadThatStallsIsCut(t *testing.T) {
 
 func TestAnUpstreamThatTakesNoMoreIsGivenUp(t *testing.T) {
 	release := make(chan struct{})
-	u := startUpstream(t, func(*upstream, *peer) { <-release })
-	p := startProxy(t, forward.Config{Upstreams: []string{u.url()}, IdleTimeout: 50 * time.Millisecond,
-		ResponseTimeout: 100 * time.Millisecond})
+	u := startUpstream(t, func(*service, *peer) { <-release })
+	p := startProxy(t, forward.Config{IdleTimeout: 50 * time.Millisecond,
+		ResponseTimeout: 100 * time.Millisecond}, u.url())
 	c := p.client()
 	var sending sync.WaitGroup
 	sending.Go(func() { upload(c, "length", 100<<20) })
@@ -319,12 +319,12 @@ func TestAnUpstreamThatTakesNoMoreIsGivenUp(t *testing.T) {
 
 func TestAnAnswerThatStallsIsCut(t *testing.T) {
 	release := make(chan struct{})
-	u := startUpstream(t, func(u *upstream, p *peer) {
+	u := startUpstream(t, func(u *service, p *peer) {
 		u.next(p)
 		p.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n")
 		<-release
 	})
-	p := startProxy(t, forward.Config{Upstreams: []string{u.url()}, IdleTimeout: 50 * time.Millisecond})
+	p := startProxy(t, forward.Config{IdleTimeout: 50 * time.Millisecond}, u.url())
 	if got := p.get("/"); got.body != "ok" || !got.cut {
 		t.Errorf("answered %q %q, cut %t", got.head, got.body, got.cut)
 	}
@@ -333,21 +333,21 @@ func TestAnAnswerThatStallsIsCut(t *testing.T) {
 
 func TestAClientThatReadsTooSlowlyIsCut(t *testing.T) {
 	ended := make(chan struct{})
-	u := startUpstream(t, func(u *upstream, p *peer) {
+	u := startUpstream(t, func(u *service, p *peer) {
 		u.next(p)
 		p.send("HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n")
 		_, _ = io.CopyN(p.Conn, noise(2), 1_000_000_000)
 		close(ended)
 	})
-	p := startProxy(t, forward.Config{Upstreams: []string{u.url()}, IdleTimeout: 100 * time.Millisecond})
+	p := startProxy(t, forward.Config{IdleTimeout: 100 * time.Millisecond}, u.url())
 	c := p.client()
 	c.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n")
 	<-ended
 }
 
 // endless answers each request by first and then by more, until nobody takes any more of it.
-func endless(first, more string, ended chan<- struct{}) func(u *upstream, p *peer) {
-	return func(u *upstream, p *peer) {
+func endless(first, more string, ended chan<- struct{}) func(u *service, p *peer) {
+	return func(u *service, p *peer) {
 		for {
 			if _, ok := u.next(p); !ok {
 				return
@@ -367,7 +367,7 @@ func TestTrailersWithoutEndAreCut(t *testing.T) {
 	ended := make(chan struct{}, 1)
 	u := startUpstream(t, endless("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n",
 		strings.Repeat("A: b\r\n", 100), ended))
-	p := startProxy(t, forward.Config{Upstreams: []string{u.url()}})
+	p := startProxy(t, forward.Config{}, u.url())
 	c := p.client()
 	c.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n")
 	<-ended
@@ -379,7 +379,7 @@ func TestTrailersWithoutEndAreCut(t *testing.T) {
 func TestAnAnswerThatNobodyReadsEndsTheUpstreamsConnection(t *testing.T) {
 	ended := make(chan struct{}, 1)
 	next := make(chan struct{})
-	u := startUpstream(t, func(u *upstream, p *peer) {
+	u := startUpstream(t, func(u *service, p *peer) {
 		if _, ok := u.next(p); !ok {
 			return
 		}
@@ -390,7 +390,7 @@ func TestAnAnswerThatNobodyReadsEndsTheUpstreamsConnection(t *testing.T) {
 		_, _ = io.Copy(io.Discard, p.r)
 		ended <- struct{}{}
 	})
-	p := startProxy(t, forward.Config{Upstreams: []string{u.url()}})
+	p := startProxy(t, forward.Config{}, u.url())
 	c := p.client()
 	c.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n")
 	c.head()
@@ -431,7 +431,7 @@ func TestALongExchangeCanBeCut(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			ended := make(chan struct{})
-			u := startUpstream(t, func(u *upstream, p *peer) {
+			u := startUpstream(t, func(u *service, p *peer) {
 				defer close(ended)
 				if strings.HasPrefix(p.head(), "GET") {
 					p.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n")
@@ -439,7 +439,7 @@ func TestALongExchangeCanBeCut(t *testing.T) {
 				_, _ = io.Copy(io.Discard, p.r)
 			})
 			w := &watched{cut: make(chan func(), 1)}
-			p := startProxyWith(t, options{config: forward.Config{Upstreams: []string{u.url()}}, exchange: w.exchange})
+			p := startProxyWith(t, options{exchange: w.exchange}, u.url())
 			c := p.client()
 			c.send(test.request)
 			cut := <-w.cut
@@ -463,7 +463,7 @@ func TestALongExchangeCanBeCut(t *testing.T) {
 func TestAShortExchangeIsNotWatched(t *testing.T) {
 	u := startUpstream(t, always(okAnswer))
 	w := &watched{cut: make(chan func(), 1)}
-	p := startProxyWith(t, options{config: forward.Config{Upstreams: []string{u.url()}}, exchange: w.exchange})
+	p := startProxyWith(t, options{exchange: w.exchange}, u.url())
 	p.ask(post("/", "x"))
 	if n := w.began.Load(); n != 0 {
 		t.Errorf("watched %d times", n)
@@ -471,12 +471,12 @@ func TestAShortExchangeIsNotWatched(t *testing.T) {
 }
 
 func TestCloseBreaksOffWhatIsStreamed(t *testing.T) {
-	u := startUpstream(t, func(u *upstream, p *peer) {
+	u := startUpstream(t, func(u *service, p *peer) {
 		u.next(p)
 		p.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n")
 		_, _ = io.Copy(io.Discard, p.r)
 	})
-	p := startProxy(t, forward.Config{Upstreams: []string{u.url()}})
+	p := startProxy(t, forward.Config{}, u.url())
 	c := p.client()
 	c.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n")
 	c.head()

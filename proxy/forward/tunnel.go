@@ -1,12 +1,9 @@
 package forward
 
 import (
-	"errors"
 	"io"
 	"net"
-	"os"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"keygate/proxy/header"
@@ -32,41 +29,54 @@ func (c *call) switchProtocols(h head) error {
 	c.ctx.Response.Header.Set("Connection", "Upgrade")
 	c.ctx.Response.Header.Set("Upgrade", name)
 	c.takeOver(func(client net.Conn) error {
-		t := tunnel{idle: c.f.cfg.IdleTimeout}
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			t.copy(c.up.Conn, client, c.ctx.Conn())
+			c.splice(c.up.Conn, client, c.ctx.Conn())
 		}()
-		t.copy(c.ctx.Conn(), c.up.br, c.up.Conn)
+		c.splice(c.ctx.Conn(), c.up.R, c.up.Conn)
 		<-done
 		return nil
 	})
 	return nil
 }
 
-// tunnel is idle when neither direction carries anything.
-type tunnel struct {
-	idle time.Duration
-	last atomic.Int64
-}
-
-// copy copies one direction. It passes the end of src, which reads from a connection, on as a half-close, and ends both
-// directions on anything else.
-func (t *tunnel) copy(dst net.Conn, src io.Reader, from net.Conn) {
-	p := pipe{src: src, dst: dst, reads: from.SetReadDeadline, write: dst.SetWriteDeadline, idle: t.idle, last: &t.last}
-	frame := make([]byte, tunnelFrame)
-	for {
-		_, end, broken := p.run(frame)
-		otherIsBusy := time.Since(time.Unix(0, t.last.Load())) < t.idle
-		switch {
-		case broken == nil && errors.Is(end, os.ErrDeadlineExceeded) && otherIsBusy:
-		case broken == nil && end == io.EOF && closeWrite(dst):
-			return
-		default:
-			dst.Close()
-			from.Close()
+// takeOver has the server hand over the client's connection once the handler has returned and all that goes before has
+// been written. Then it writes the head, as it is by then, and what serve adds. A server that fails before that does not
+// say so, but what waits for it must still end.
+func (c *call) takeOver(serve func(client net.Conn) error) {
+	c.goesOn = true
+	giveUp := time.AfterFunc(c.f.cfg.IdleTimeout, func() { c.drop(false) })
+	c.ctx.HijackSetNoResponse(true)
+	c.ctx.Hijack(func(client net.Conn) {
+		if !giveUp.Stop() {
 			return
 		}
+		_ = client.SetWriteDeadline(time.Now().Add(c.f.cfg.IdleTimeout))
+		_, err := client.Write(c.ctx.Response.Header.AppendBytes(nil))
+		if err == nil {
+			err = serve(client)
+		}
+		c.drop(false)
+		if err != nil {
+			reset(c.ctx.Conn())
+		}
+	})
+}
+
+// splice copies one direction. It passes the end of src, which reads from a connection, on as a half-close, and ends both
+// directions on anything else. A tunnel is idle when neither direction carries anything, so what is written to dst gives
+// more time to dst's own direction, too.
+func (c *call) splice(dst net.Conn, src io.Reader, from net.Conn) {
+	p := pipe{src: src, dst: dst, reads: from.SetReadDeadline, write: dst.SetDeadline, idle: c.f.cfg.IdleTimeout}
+	end, broken := p.run(make([]byte, tunnelFrame))
+	if broken != nil || end != io.EOF || !closeWrite(dst) {
+		dst.Close()
+		from.Close()
 	}
+}
+
+func closeWrite(c net.Conn) bool {
+	half, ok := c.(interface{ CloseWrite() error })
+	return ok && half.CloseWrite() == nil
 }

@@ -20,7 +20,7 @@ const (
 )
 
 // echoing switches protocols and says hello at once, then returns every byte until the client ends, and says bye.
-func echoing(u *upstream, p *peer) {
+func echoing(u *service, p *peer) {
 	if _, ok := u.next(p); !ok {
 		return
 	}
@@ -32,8 +32,8 @@ func echoing(u *upstream, p *peer) {
 func TestATunnelCarriesBothDirectionsAndTheirEnds(t *testing.T) {
 	u := startUpstream(t, echoing)
 	w := &watched{cut: make(chan func(), 1)}
-	p := startProxyWith(t, options{config: forward.Config{Upstreams: []string{u.url()}}, exchange: w.exchange,
-		after: func(ctx *fasthttp.RequestCtx) { ctx.Response.Header.Set("X-Late", "z") }})
+	p := startProxyWith(t, options{exchange: w.exchange,
+		after: func(ctx *fasthttp.RequestCtx) { ctx.Response.Header.Set("X-Late", "z") }}, u.url())
 	c := p.client()
 	// The first bytes for the tunnel do not wait for the answer.
 	c.send(handshake + "early")
@@ -67,14 +67,14 @@ func TestATunnelCarriesBothDirectionsAndTheirEnds(t *testing.T) {
 
 func TestTheUpstreamsEndLeavesTheClientsDirectionOpen(t *testing.T) {
 	heard := make(chan string, 1)
-	u := startUpstream(t, func(u *upstream, p *peer) {
+	u := startUpstream(t, func(u *service, p *peer) {
 		u.next(p)
 		p.send(switching)
 		closeWrite(t, p)
 		text, _ := io.ReadAll(p.r)
 		heard <- string(text)
 	})
-	p := startProxy(t, forward.Config{Upstreams: []string{u.url()}})
+	p := startProxy(t, forward.Config{}, u.url())
 	c := p.client()
 	c.send(handshake)
 	c.head()
@@ -102,7 +102,7 @@ func TestOnlyASwitchThatWasAskedForOpensATunnel(t *testing.T) {
 		{"with a body", strings.Replace(handshake, "\r\n\r\n", "\r\nContent-Length: 1\r\n\r\nx", 1), switching, 502},
 	} {
 		u := startUpstream(t, always(test.answer))
-		p := startProxy(t, forward.Config{Upstreams: []string{u.url()}})
+		p := startProxy(t, forward.Config{}, u.url())
 		c := p.client()
 		c.send(test.request)
 		if got := c.answer(); got.status() != test.status {
@@ -119,7 +119,7 @@ func TestOnlyASwitchThatWasAskedForOpensATunnel(t *testing.T) {
 }
 
 func TestATunnelFollowsPipelinedAnswers(t *testing.T) {
-	u := startUpstream(t, func(u *upstream, p *peer) {
+	u := startUpstream(t, func(u *service, p *peer) {
 		for {
 			m, ok := u.next(p)
 			if !ok {
@@ -133,7 +133,7 @@ func TestATunnelFollowsPipelinedAnswers(t *testing.T) {
 			p.send(okAnswer)
 		}
 	})
-	p := startProxy(t, forward.Config{Upstreams: []string{u.url()}})
+	p := startProxy(t, forward.Config{}, u.url())
 	c := p.client()
 	c.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n" + handshake + "x")
 	if got := c.answer(); got.body != "ok" {
@@ -159,13 +159,13 @@ func TestATunnelEndsWhenItIsCutIdleOrTheForwarderCloses(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			ended := make(chan struct{})
-			u := startUpstream(t, func(u *upstream, p *peer) {
+			u := startUpstream(t, func(u *service, p *peer) {
 				echoing(u, p)
 				close(ended)
 			})
 			w := &watched{cut: make(chan func(), 1)}
-			p := startProxyWith(t, options{config: forward.Config{Upstreams: []string{u.url()}, IdleTimeout: test.idle},
-				exchange: w.exchange})
+			p := startProxyWith(t, options{config: forward.Config{IdleTimeout: test.idle},
+				exchange: w.exchange}, u.url())
 			c := p.client()
 			c.send(handshake)
 			c.head()
@@ -182,7 +182,7 @@ func TestATunnelEndsWhenItIsCutIdleOrTheForwarderCloses(t *testing.T) {
 // One direction that carries something keeps the other one open.
 func TestATunnelIsIdleOnlyIfBothDirectionsAre(t *testing.T) {
 	const idle = 100 * time.Millisecond
-	u := startUpstream(t, func(u *upstream, p *peer) {
+	u := startUpstream(t, func(u *service, p *peer) {
 		u.next(p)
 		p.send(switching)
 		tick := time.NewTicker(idle / 5)
@@ -194,7 +194,7 @@ func TestATunnelIsIdleOnlyIfBothDirectionsAre(t *testing.T) {
 		text, _ := io.ReadAll(io.LimitReader(p.r, 2))
 		p.send(string(text))
 	})
-	p := startProxy(t, forward.Config{Upstreams: []string{u.url()}, IdleTimeout: idle})
+	p := startProxy(t, forward.Config{IdleTimeout: idle}, u.url())
 	c := p.client()
 	c.send(handshake)
 	c.head()
@@ -208,7 +208,7 @@ func TestATunnelIsIdleOnlyIfBothDirectionsAre(t *testing.T) {
 
 func TestManyTunnelsAtOnce(t *testing.T) {
 	u := startUpstream(t, echoing)
-	p := startProxy(t, forward.Config{Upstreams: []string{u.url()}})
+	p := startProxy(t, forward.Config{}, u.url())
 	var clients sync.WaitGroup
 	for range 50 {
 		c := p.client()

@@ -1,6 +1,15 @@
 package header
 
-import "bytes"
+import (
+	"bytes"
+	"slices"
+)
+
+// Lengths of a body that are no number of bytes.
+const (
+	Chunked    = -1
+	UntilClose = -2
+)
 
 // CheckLine refuses request lines whose version promises other rules than ours, and targets that readers cut short or
 // decode in different ways.
@@ -16,27 +25,48 @@ func CheckLine(target, version []byte) error {
 	return nil
 }
 
+// ParseStatus reads the first line of an answer, without its CR LF.
+func ParseStatus(line []byte) (status int, http11 bool, err error) {
+	const version, upToCode = len("HTTP/1.1 "), len("HTTP/1.1 200")
+	if len(line) < upToCode || len(line) > upToCode && line[upToCode] != ' ' || slices.ContainsFunc(line, isControl) {
+		return 0, false, ErrStatus
+	}
+	http11 = string(line[:version]) == "HTTP/1.1 "
+	code, ok := number(line[version:upToCode])
+	if !ok || code < 100 || !http11 && string(line[:version]) != "HTTP/1.0 " {
+		return 0, false, ErrStatus
+	}
+	return int(code), http11, nil
+}
+
 // CheckFraming refuses sections that two readers could frame differently, or send to different hosts.
 func (l Lines) CheckFraming(http11 bool) error {
 	host, err := l.One(Host)
 	if err != nil || host == nil && http11 || host != nil && !IsHost(host.Value) {
 		return ErrHost
 	}
-	length, err := l.One(ContentLength)
-	if err != nil {
-		return ErrFraming
+	_, err = l.BodyLength(http11)
+	return err
+}
+
+// BodyLength returns the length of the body after these lines in bytes, Chunked, or UntilClose if they do not tell. It is
+// RFC 9112, section 6.3, with nothing forgiven.
+func (l Lines) BodyLength(http11 bool) (int64, error) {
+	length, errLength := l.One(ContentLength)
+	encoding, errEncoding := l.One(TransferEncoding)
+	switch {
+	case errLength != nil || errEncoding != nil || length != nil && encoding != nil:
+		return 0, ErrFraming
+	case encoding != nil && http11 && EqualFold(encoding.Value, "chunked"):
+		return Chunked, nil
+	case encoding == nil && length == nil:
+		return UntilClose, nil
+	case length != nil:
+		if n, ok := number(length.Value); ok {
+			return n, nil
+		}
 	}
-	encoding, err := l.One(TransferEncoding)
-	if err != nil || length != nil && encoding != nil {
-		return ErrFraming
-	}
-	if length != nil && !allDigits(length.Value) {
-		return ErrFraming
-	}
-	if encoding != nil && (!http11 || !EqualFold(encoding.Value, "chunked")) {
-		return ErrFraming
-	}
-	return nil
+	return 0, ErrFraming
 }
 
 // IsHost says whether text is made of what a host with an optional port may be made of: neither lists nor userinfo are.
@@ -52,14 +82,15 @@ func IsHost(host []byte) bool {
 	return len(host) > 0
 }
 
-// allDigits also bounds the number to what an int64 holds.
-func allDigits(text []byte) bool {
+// number reads what is made of digits alone, and no longer than any int64.
+func number(text []byte) (n int64, ok bool) {
 	for _, c := range text {
 		if c < '0' || c > '9' {
-			return false
+			return 0, false
 		}
+		n = 10*n + int64(c-'0')
 	}
-	return len(text) >= 1 && len(text) <= 18
+	return n, len(text) >= 1 && len(text) <= 18
 }
 
 // Named says whether some Connection line lists name.

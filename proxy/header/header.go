@@ -6,7 +6,10 @@
 // what is accepted is forwarded line by line as it stands.
 package header
 
-import "bytes"
+import (
+	"bytes"
+	"slices"
+)
 
 // Error says which rule of RFC 9112 or RFC 9110 a header section breaks. It is fit to be shown to the client.
 type Error string
@@ -16,6 +19,7 @@ func (e Error) Error() string { return string(e) }
 // The errors of this package.
 const (
 	ErrVersion  Error = "the version must be HTTP/1.1 or HTTP/1.0"
+	ErrStatus   Error = "the status line must have a version of HTTP/1 and a status of three digits"
 	ErrTarget   Error = "the target must be made of visible ASCII characters, and have no fragment"
 	ErrLineEnd  Error = "a header line must end in CR LF"
 	ErrFold     Error = "a header line must not be continued on the next line"
@@ -100,14 +104,14 @@ func parseLine(raw []byte) (Line, error) {
 		return Line{}, ErrName
 	}
 	value := raw[colon+1 : len(raw)-2]
-	for _, c := range value {
-		if c < ' ' && c != '\t' || c == 0x7f {
-			return Line{}, ErrValue
-		}
+	if slices.ContainsFunc(value, isControl) {
+		return Line{}, ErrValue
 	}
 	name := raw[:colon]
 	return Line{Kind: kindOf(name), Name: name, Value: bytes.Trim(value, " \t"), Raw: raw}, nil
 }
+
+func isControl(c byte) bool { return c < ' ' && c != '\t' || c == 0x7f }
 
 // One returns the only line of a kind; nil if there is none, ErrRepeated if there are several.
 func (l Lines) One(kind Kind) (*Line, error) {

@@ -91,6 +91,37 @@ func TestCheckFraming(t *testing.T) {
 	f(host+"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", true, header.ErrFraming)
 }
 
+func TestBodyLength(t *testing.T) {
+	f := func(section string, http11 bool, want int64) {
+		t.Helper()
+		lines, _ := header.Parse(nil, []byte(section+"\r\n"))
+		if got, err := lines.BodyLength(http11); got != want || err != nil {
+			t.Errorf("%q: got %d, %v, want %d", section, got, err, want)
+		}
+	}
+	f("", true, header.UntilClose)
+	f("", false, header.UntilClose)
+	f("Content-Length: 0\r\n", true, 0)
+	f("content-length:0012\r\n", false, 12)
+	f("Content-Length: 999999999999999999\r\n", true, 999_999_999_999_999_999)
+	f("Transfer-Encoding: CHUNKED\r\n", true, header.Chunked)
+}
+
+func TestParseStatus(t *testing.T) {
+	for line, want := range map[string]int{"HTTP/1.1 200 OK": 200, "HTTP/1.1 200": 200, "HTTP/1.1 204 ": 204,
+		"HTTP/1.1 999 A\tB \xff": 999, "HTTP/1.0 100 x": 100} {
+		if status, http11, err := header.ParseStatus([]byte(line)); status != want || http11 != (line[7] == '1') || err != nil {
+			t.Errorf("%q: got %d, %t, %v", line, status, http11, err)
+		}
+	}
+	for _, line := range []string{"", "HTTP/1.1", "HTTP/1.1 20", "HTTP/1.1 2000", "HTTP/1.1  200", "HTTP/1.1 +20", "HTTP/1.1 099",
+		"HTTP/1.2 200", "HTTP/2.0 200", "http/1.1 200", "HTTP/1.10 200", "HTTP/1.1 200 O\x00K", "HTTP/1.1 200 O\rK", "HTTP/1.1 2 0 OK"} {
+		if status, _, err := header.ParseStatus([]byte(line)); err != header.ErrStatus {
+			t.Errorf("%q: got %d, %v", line, status, err)
+		}
+	}
+}
+
 func TestFoldSeesNamesAsTheLeastCarefulReaderDoes(t *testing.T) {
 	if got := string(header.Fold(nil, []byte("X_Org.Id*9"))); got != "x-org-id-9" {
 		t.Errorf("got %q", got)

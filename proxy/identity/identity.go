@@ -57,11 +57,16 @@ type Vouch struct {
 // without hop-by-hop, framing and identity lines, and then ours. Framing is left to whoever writes the body.
 func (p *Policy) AppendHeader(dst []byte, lines header.Lines, v *Vouch) []byte {
 	connection := lines.HasConnection()
+	hasHost := false
 	for i := range lines {
 		line := &lines[i]
+		hasHost = hasHost || line.Kind == header.Host
 		if p.keeps(line, v) && !(connection && line.Kind != header.Host && lines.Named(line.Name)) {
 			dst = append(dst, line.Raw...)
 		}
+	}
+	if !hasHost { // the client spoke HTTP/1.0, and the upstream will be spoken to in HTTP/1.1
+		dst = append(dst, "Host: localhost\r\n"...)
 	}
 	return p.appendVouched(dst, v)
 }

@@ -33,6 +33,8 @@ var arrows = []arrow{
 	{from: "proxy/auth/...", may: []string{"proxy/auth", "proxy/apikey", "shared/..."},
 		tests: []string{"proxy/auth/authtest"}},
 	{from: "proxy/header", may: []string{"shared/..."}},
+	{from: "proxy/forward", may: []string{"proxy/header", "proxy/upstream", "shared/..."}},
+	{from: "proxy/upstream"},
 	{from: "proxy/server",
 		may: []string{"proxy/auth", "proxy/apikey", "proxy/header", "proxy/identity", "proxy/refusal", "proxy/forward",
 			"shared/..."},

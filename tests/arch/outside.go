@@ -44,6 +44,7 @@ var pure = []purity{
 	{"writer/commit", slices.Concat(drivers, web, system)},
 	{"proxy/identity", drivers},
 	{"proxy/forward", drivers},
+	{"proxy/upstream", drivers},
 	{"proxy/invalidate", drivers},
 	{"proxy/server", drivers},
 	{"proxy/verify", drivers},
