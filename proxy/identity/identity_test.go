@@ -85,8 +85,14 @@ func TestWhatReachesTheUpstream(t *testing.T) {
 	f("what tells of another origin goes, in any spelling",
 		"Host: a\r\nX-Forwarded-For: evil\r\nx_forwarded_for: evil\r\nX.Real.IP: evil\r\nForwarded: for=evil\r\nX-Forwarded-Host: evil\r\n"+
 			"X_Forwarded_Proto: evil\r\nX-Forwarded-Port: 1\r\nX-Forwarded-"+strings.Repeat("long", 40)+": 1\r\n", "Host: a\r\n")
-	f("HTTP/1.0 without a host gets one", "A: b\r\n", "A: b\r\nHost: localhost\r\n")
 	f("another scheme stays", "Host: a\r\nAuthorization: Basic eA==\r\n", "Host: a\r\nAuthorization: Basic eA==\r\n")
+}
+
+func TestARequestWithoutHostGetsOne(t *testing.T) {
+	got := string(appendHeader(policy(t), nil, parse(t, "A: b\r\n"), vouch()))
+	if !strings.HasPrefix(got, "A: b\r\nHost: localhost\r\n") {
+		t.Errorf("got %q", got)
+	}
 }
 
 func TestOrgHeaderOfAnotherNameIsStrippedToo(t *testing.T) {
