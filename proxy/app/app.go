@@ -112,7 +112,7 @@ func (a *App) VerifyAddr() net.Addr {
 
 // Run serves until ctx ends and what was accepted has been answered. It closes everything that Open opened.
 func (a *App) Run(ctx context.Context) error {
-	behind := []lifecycle.Part{a.admin.Run, a.resolver.Run, a.followSource}
+	behind := []lifecycle.Part{a.admin.Run, a.resolver.Run, a.followSource, a.paceCollector}
 	if a.redis != nil {
 		behind = append(behind, func(ctx context.Context) error { return a.redis.Run(ctx, a.heard) })
 	}

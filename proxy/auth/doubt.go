@@ -30,7 +30,7 @@ func (r *Resolver) toVerify(q *quest) bool {
 }
 
 // sameFill says that the copy in memory was made of the very record that was seen.
-func (q *quest) sameFill() bool { return q.copied != nil && q.copied.fill() == q.seen.Record.Fill }
+func (q *quest) sameFill() bool { return q.copied != nil && q.copied.madeOf(&q.seen.Record) }
 
 // provisional is the lifetime of a copy of a suspect record: when it is seen again after refreshAt, it is verified. That
 // is spread over the time there is, so that the source is not asked about everything at once. A doubt that follows

@@ -2,6 +2,9 @@ package auth
 
 import (
 	"crypto/sha256"
+	"reflect"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -26,7 +29,12 @@ func TestDecide(t *testing.T) {
 	f := func(name string, want Reason, org string, keys ...Key) {
 		t.Helper()
 		e := newEntry(&Record{Fill: "fill", Keys: keys}, note{}, lifetime{}, 0)
-		if reason, got := e.decide(presentedKey("pepper"), now); reason != want || got != org {
+		reason, by := e.decide(presentedKey("pepper"), now)
+		got := ""
+		if reason == Allowed {
+			got = e.takeOrg(by)
+		}
+		if reason != want || got != org {
 			t.Errorf("%s: got %v, %q; want %v, %q", name, reason, got, want, org)
 		}
 	}
@@ -48,31 +56,103 @@ func TestDecide(t *testing.T) {
 		k.Alg, k.Hash = HMACSHA256, HashKey(HMACSHA256, []byte("salt"), testKey)
 	}))
 	f("several rows, the last is right", Allowed, "org-1", other, revoked, good())
+	f("of an organization with a UUID", Allowed, aUUID, other, with(func(k *Key) { k.OrgID = aUUID }))
 	f("several rows, one fails only by its organization", Suspended, "", suspended, revoked, other)
 }
 
+const aUUID = "0198c0de-5f6a-7b01-8c02-9d03ae04bf05"
+
 func TestEntryGivesBackWhatWasPutIn(t *testing.T) {
-	want := note{looks: 1, removes: 2, demotes: 3}
-	e := newEntry(&Record{Fill: "fill", FilledAt: 7, Keys: []Key{good()}}, want, lifetime{freshUntil: 4, refreshAt: 5, readAt: -6}, flagShared)
-	check := func(n note, life lifetime, shared, known bool) {
+	at := time.UnixMilli(1_700_000_000_123)
+	want := []Key{
+		{OrgID: aUUID, Hash: Hash{1, 31: 2}, Alg: SHA256, Enabled: true, OrgEnabled: true},
+		{OrgID: strings.ToUpper(aUUID), Hash: Hash{3}, Alg: HMACSHA256, OrgEnabled: true, ExpiresAt: at},
+		{OrgID: strings.ReplaceAll(aUUID, "-", "."), Alg: SHA256, Enabled: true},
+		{OrgID: strings.Repeat("o", maxOrgID), Alg: SHA256, ExpiresAt: time.UnixMilli(-1)},
+		{OrgID: "7", Hash: Hash{4}, Alg: SHA256, Enabled: true, OrgEnabled: true},
+	}
+	rec := Record{Fill: "FILLING", FilledAt: 7, Keys: want}
+	e := newEntry(&rec, note{}, lifetime{}, 0)
+	check := func(n note, life lifetime, flags byte) {
 		t.Helper()
-		if e.note() != n || e.freshUntil() != life.freshUntil || e.refreshAt() != life.refreshAt || e.readAt() != life.readAt ||
-			e.is(flagShared) != shared || e.is(flagLastKnown) != known || e.fill() != "fill" || e.filledAt() != 7 {
-			t.Errorf("got %v %d %d %d %q %d", e.note(), e.freshUntil(), e.refreshAt(), e.readAt(), e.fill(), e.filledAt())
+		e.restamp(n, life, flags)
+		e, ok := parseEntry(e)
+		if got := (lifetime{e.freshUntil(), e.refreshAt(), e.readAt()}); !ok || e.note() != n || got != life || e.flags() != flags {
+			t.Errorf("got %v %v %+v %x, want %v %+v %x", ok, e.note(), got, e.flags(), n, life, flags)
 		}
-		if reason, _ := e.decide(presentedKey(""), time.Now()); reason != Allowed {
-			t.Errorf("the key is %v", reason)
+		if e.fill() != "FILL" || e.filledAt() != 7 || !e.madeOf(&rec) || e.madeOf(&Record{Fill: "FULL", FilledAt: 7}) ||
+			e.madeOf(&Record{Fill: rec.Fill, FilledAt: 8}) {
+			t.Errorf("fill %q at %d", e.fill(), e.filledAt())
+		}
+		var got []Key
+		for at := entryFixed; at < len(e); {
+			var k entryKey
+			k, at = e.key(at)
+			got = append(got, *k.key())
+		}
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("got  %+v\nwant %+v", got, want)
 		}
 	}
-	check(want, lifetime{4, 5, -6}, true, false)
-	e.restamp(note{8, 9, 10}, lifetime{11, 12, 13}, flagLastKnown)
-	check(note{8, 9, 10}, lifetime{11, 12, 13}, false, true)
+	now := time.Now().UnixMilli()
+	check(note{1, 2, 3}, lifetime{now + 30_000, now + 24_000, now}, flagShared)
+	check(note{1 << 31, 1<<32 - 1, 8}, lifetime{now + 1<<32 - 1, now, now}, flagLastKnown|flagAdrift|flagDoubted)
+}
+
+// A time before the reading is one that is over, and one that is too far off comes sooner.
+func TestTimesThatAnEntryCannotHoldComeSooner(t *testing.T) {
+	e := newEntry(&Record{Fill: "fill", Keys: []Key{good()}}, note{}, lifetime{freshUntil: 1 << 40, refreshAt: 99, readAt: 100}, 0)
+	if e.freshUntil() != 100+1<<32-1 || e.refreshAt() != 100 {
+		t.Errorf("fresh until %d, refreshed at %d", e.freshUntil(), e.refreshAt())
+	}
+}
+
+func TestAnEntryOfOneKeyTakes86Bytes(t *testing.T) {
+	key := good()
+	key.OrgID = aUUID
+	if e := newEntry(&Record{Fill: "FILLFILL", Keys: []Key{key}}, note{}, lifetime{}, 0); len(e) != 86 {
+		t.Errorf("%d bytes", len(e))
+	}
+}
+
+// Whatever memory holds, nothing reads past its end.
+func FuzzParseEntry(f *testing.F) {
+	key := good()
+	for _, org := range []string{"org-1", aUUID} {
+		key.OrgID = org
+		f.Add([]byte(newEntry(&Record{Fill: "FILLFILL", Keys: []Key{key, key}}, note{1, 2, 3}, lifetime{4, 5, 6}, flagShared)))
+		key.ExpiresAt = time.UnixMilli(1)
+	}
+	f.Add([]byte{})
+	p := presentedKey("pepper")
+	f.Fuzz(func(t *testing.T, value []byte) {
+		e, ok := parseEntry(value)
+		if !ok {
+			return
+		}
+		_, _, _, _, _ = e.note(), e.freshUntil(), e.refreshAt(), e.fill(), e.is(flagShared)
+		for at := entryFixed; at < len(e); {
+			var k entryKey
+			k, at = e.key(at)
+			if org := slices.Clone(e).takeOrg(k); org != k.key().OrgID {
+				t.Errorf("%q is taken as %q", k.key().OrgID, org)
+			}
+		}
+		e.decide(p, time.UnixMilli(0))
+	})
 }
 
 func TestDecideAllocatesNothing(t *testing.T) {
-	e := newEntry(&Record{Fill: "fill", Keys: []Key{good()}}, note{}, lifetime{}, 0)
-	p, now := presentedKey(""), time.Now()
-	if got := testing.AllocsPerRun(100, func() { e.decide(p, now) }); got != 0 {
+	key := good()
+	key.OrgID = aUUID
+	e := newEntry(&Record{Fill: "fill", Keys: []Key{key}}, note{}, lifetime{}, 0)
+	p, now, mine := presentedKey(""), time.Now(), slices.Clone(e)
+	if got := testing.AllocsPerRun(100, func() {
+		copy(mine, e)
+		if _, by := mine.decide(p, now); mine.takeOrg(by) != aUUID {
+			t.Error("another organization")
+		}
+	}); got != 0 {
 		t.Errorf("%v allocations", got)
 	}
 }

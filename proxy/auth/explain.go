@@ -22,7 +22,7 @@ type Explanation struct {
 //	source  present, absent, unreachable
 type TierView struct {
 	State    string    `json:"state"`
-	Fill     string    `json:"fill,omitempty"`
+	Fill     string    `json:"fill,omitempty"`         // memory knows how it begins
 	AgeMS    *int64    `json:"age_ms,omitempty"`       // since the source was read
 	FreshMS  *int64    `json:"fresh_for_ms,omitempty"` // may be negative
 	FilledAt int64     `json:"filled_at,omitempty"`    // Unix, on the shared cache's clock
@@ -54,19 +54,19 @@ func (r *Resolver) explainMemory(prefix []byte) TierView {
 	now := r.clock.steady(time.Now())
 	n := r.gens.note(prefix)
 	value, ok := r.Memory.Get(prefix)
-	if !ok || len(value) < entryFixed {
+	e, whole := parseEntry(value)
+	if !ok || !whole {
 		if r.isNegative(prefix, n, now) {
 			return TierView{State: "negative"}
 		}
 		return TierView{State: "absent"}
 	}
-	e := entry(value)
 	heard := e.note()
 	if heard.removes != n.removes {
 		return TierView{State: "removed"}
 	}
 	age, fresh := now-e.readAt(), e.freshUntil()-now
-	view := TierView{State: "fresh", Fill: e.fill(), AgeMS: &age, FreshMS: &fresh, FilledAt: e.filledAt()}
+	view := TierView{State: "fresh", Fill: e.fill() + "…", AgeMS: &age, FreshMS: &fresh, FilledAt: e.filledAt()}
 	switch {
 	case heard.demotes != n.demotes:
 		view.State = "demoted"
@@ -77,13 +77,10 @@ func (r *Resolver) explainMemory(prefix []byte) TierView {
 	case e.is(flagLastKnown):
 		view.State = "last_known"
 	}
-	for k := range e.keys() {
-		key := Key{OrgID: string(k.org), Hash: Hash(k.hash), Alg: k.alg, Enabled: k.flags&flagEnabled != 0,
-			OrgEnabled: k.flags&flagOrgEnabled != 0}
-		if k.expires != 0 {
-			key.ExpiresAt = time.UnixMilli(k.expires)
-		}
-		view.add(&key)
+	for at := entryFixed; at < len(e); {
+		var k entryKey
+		k, at = e.key(at)
+		view.add(k.key())
 	}
 	return view
 }

@@ -16,7 +16,7 @@ func (r *Resolver) lastKnown(q *quest) answer {
 	case q.held() && inTime(r.clock.toSteady(q.seen.Record.ReadAt)):
 		return q.answer(r.keep(q, &q.seen.Record, flagShared|flagLastKnown))
 	case q.copied != nil && inTime(q.copied.readAt()) && (q.copied.is(flagAdrift) || !q.looked()):
-		flags := q.copied[1] | flagLastKnown
+		flags := q.copied.flags() | flagLastKnown
 		if q.inDoubt() {
 			flags |= flagDoubted
 		}

@@ -10,6 +10,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"log/slog"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -124,12 +125,13 @@ func (r *Resolver) Resolve(ctx context.Context, key []byte) Decision {
 // heard when this question came: its answer is for those who came earlier, and the next flight answers this one.
 func (r *Resolver) fly(ctx context.Context, prefix []byte, why purpose, n note) answer {
 	got := r.flights.join(prefix, why).wait(ctx)
-	if got.reason == Unavailable || !got.note.before(n) {
-		return got
+	if got.reason != Unavailable && got.note.before(n) {
+		ctx, cancel := context.WithTimeout(ctx, flightBudget)
+		defer cancel()
+		got = r.flights.join(prefix, why).wait(ctx)
 	}
-	ctx, cancel := context.WithTimeout(ctx, flightBudget)
-	defer cancel()
-	return r.flights.join(prefix, why).wait(ctx)
+	got.entry = slices.Clone(got.entry) // the flight's is everybody's
+	return got
 }
 
 // fromMemory returns a copy that may answer now, or NoSuchKey, or neither.
@@ -153,11 +155,12 @@ func (r *Resolver) fromMemory(prefix []byte, n note, steady int64) (entry, Reaso
 	return nil, Unavailable
 }
 
+// decide consumes e if it allows.
 func decide(e entry, p *presented, prefix []byte, now time.Time) Decision {
-	reason, org := e.decide(p, now)
+	reason, by := e.decide(p, now)
 	d := Decision{Reason: reason, LastKnown: e.is(flagLastKnown)}
 	if reason == Allowed {
-		d.Principal = Principal{OrgID: org, Prefix: prefix}
+		d.Principal = Principal{OrgID: e.takeOrg(by), Prefix: prefix}
 	}
 	return d
 }
@@ -165,10 +168,10 @@ func decide(e entry, p *presented, prefix []byte, now time.Time) Decision {
 // copyOf returns the copy in memory, or nil if there is none or it was removed since it was stored.
 func (r *Resolver) copyOf(prefix []byte, n note) entry {
 	value, ok := r.Memory.Get(prefix)
-	if !ok || len(value) < entryFixed || value[0] != entryVersion {
+	if !ok {
 		return nil
 	}
-	if e := entry(value); e.note().removes == n.removes {
+	if e, ok := parseEntry(value); ok && e.note().removes == n.removes {
 		return e
 	}
 	return nil

@@ -16,7 +16,14 @@ import (
 
 // Store is an auth.Memory. What it holds carries its own times: bigcache's one life window only frees space, and what
 // it evicts first is what was written first.
-type Store struct{ cache *bigcache.BigCache }
+//
+// All of MaxBytes is reserved at the start, because bigcache doubles what it outgrows and leaves the halves to the
+// garbage collector. What was reserved and not yet written to takes no memory from the system.
+type Store struct {
+	cache    *bigcache.BigCache
+	maxValue int
+	reserved int
+}
 
 var _ auth.Memory = (*Store)(nil)
 
@@ -28,28 +35,36 @@ type Config struct {
 
 const (
 	shards = 256
-	// A record of one key with a UUID organisation takes 160 bytes, its prefix 25 more.
-	entryBytes = 256
-	// What is reserved at start: 256 shards of 16 entries, a mebibyte in all. Shards grow as they fill.
-	initialEntries = shards * 16
+	// bigcache reserves the product of how many entries it expects and of how large they are. The first sizes its maps as
+	// well, which grow by themselves; the second a buffer in each shard, a 64th of what the shard holds.
+	expectedEntries = 64
 )
 
 // Open returns an empty Store. It starts one goroutine, which Close ends.
 func Open(cfg Config) (*Store, error) {
+	mebibytes := max(1, (cfg.MaxBytes+1<<20-1)>>20)
+	shardBytes := mebibytes << 20 / shards
 	cache, err := bigcache.New(context.Background(), bigcache.Config{
 		Shards:             shards,
 		LifeWindow:         cfg.Forget,
 		CleanWindow:        cleanWindow,
-		MaxEntriesInWindow: initialEntries,
-		MaxEntrySize:       entryBytes,
-		HardMaxCacheSize:   max(1, (cfg.MaxBytes+1<<20-1)>>20),
+		MaxEntriesInWindow: shards * expectedEntries,
+		MaxEntrySize:       shardBytes / expectedEntries,
+		HardMaxCacheSize:   mebibytes,
 		Hasher:             hasher{maphash.MakeSeed()},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("sizing the memory cache: %w", err)
 	}
-	return &Store{cache}, nil
+	return &Store{cache: cache, maxValue: shardBytes / 2, reserved: mebibytes << 20}, nil
 }
+
+// A map of 64-bit integers takes 19 to 39 bytes an entry: it is half full after it has doubled.
+const mapBytes = 36
+
+// Inert is how many bytes of the heap are in use without costing the garbage collector any work: what is reserved, and
+// bigcache's maps of where entries begin.
+func (s *Store) Inert() int { return s.reserved + s.cache.Len()*mapBytes }
 
 // A shard is locked while what it has outlived is dropped; ten seconds keep each such pause short.
 const cleanWindow = 10 * time.Second
@@ -63,8 +78,15 @@ func (s *Store) Get(prefix []byte) ([]byte, bool) {
 	return value, err == nil
 }
 
-// Set implements auth.Memory. A value that does not fit is dropped, which is a miss later.
-func (s *Store) Set(prefix, value []byte) { _ = s.cache.Set(lent(prefix), value) }
+// Set implements auth.Memory. What would fill half a shard is dropped, which is a miss later; bigcache would drop all
+// else to make room.
+func (s *Store) Set(prefix, value []byte) {
+	if len(value) <= s.maxValue {
+		_ = s.cache.Set(lent(prefix), value)
+	} else {
+		s.Delete(prefix)
+	}
+}
 
 // Delete implements auth.Memory.
 func (s *Store) Delete(prefix []byte) { _ = s.cache.Delete(lent(prefix)) }
