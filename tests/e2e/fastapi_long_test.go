@@ -15,17 +15,17 @@ import (
 	"keygate/tests/servers"
 )
 
-// python finds an interpreter that can run the API. Debian's packages are for its own, which another may hide.
+// python finds an interpreter that can run the API and read YAML. Debian's packages are for its own, which another may hide.
 func python(tb testing.TB) string {
 	tb.Helper()
 	for _, name := range []string{"python3", "/usr/bin/python3"} {
 		path, err := exec.LookPath(name)
-		if err == nil && exec.Command(path, "-c", "import fastapi, uvicorn, asyncpg").Run() == nil {
+		if err == nil && exec.Command(path, "-c", "import fastapi, uvicorn, asyncpg, yaml").Run() == nil {
 			return path
 		}
 	}
-	tb.Fatal("no python3 here has FastAPI, uvicorn and asyncpg: " +
-		"sudo apt-get install python3-fastapi python3-uvicorn python3-asyncpg")
+	tb.Fatal("no python3 here has FastAPI, uvicorn, asyncpg and PyYAML: " +
+		"sudo apt-get install python3-fastapi python3-uvicorn python3-asyncpg python3-yaml")
 	return ""
 }
 

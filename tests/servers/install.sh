@@ -7,10 +7,10 @@ missing=
 command -v redis-server >/dev/null || missing="redis-server"
 command -v curl >/dev/null || missing="$missing curl"
 if [ "${1:-}" = all ]; then
-	for program in nginx haproxy pgbouncer; do
+	for program in nginx haproxy caddy pgbouncer; do
 		command -v $program >/dev/null || [ -x /usr/sbin/$program ] || missing="$missing $program"
 	done
-	for module in fastapi uvicorn asyncpg; do
+	for module in fastapi uvicorn asyncpg yaml; do
 		/usr/bin/python3 -c "import $module" 2>/dev/null || missing="$missing python3-$module"
 	done
 fi
