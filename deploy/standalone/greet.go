@@ -11,7 +11,7 @@ import (
 
 // greet prints where everything is, and a line to paste.
 func (s *stack) greet(out io.Writer, proxy *proxyapp.App, writer *writerapp.App) {
-	events := url(proxy.Addr()) + "/v1/events"
+	events := url(proxy.Scheme(), proxy.Addr()) + "/v1/events"
 	fmt.Fprintf(out, `
 keygate is running; Ctrl-C stops it.
 
@@ -19,9 +19,9 @@ keygate is running; Ctrl-C stops it.
   proxy admin   %s/
   writer admin  %s/
   data          %s
-`, events, url(proxy.AdminAddr()), url(writer.AdminAddr()), s.dataDir)
+`, events, url("http", proxy.AdminAddr()), url("http", writer.AdminAddr()), s.dataDir)
 	if verify := proxy.VerifyAddr(); verify != nil {
-		fmt.Fprintf(out, "  verify        %s/\n", url(verify))
+		fmt.Fprintf(out, "  verify        %s/\n", url("http", verify))
 	}
 	if s.demoKey == "" {
 		fmt.Fprint(out, "\nMake a key with `standalone keys create --org-name NAME`, with the same DATABASE_URL.\n\n")
@@ -36,9 +36,9 @@ Send an event:
 `, s.demoKey, events, s.demoKey)
 }
 
-func url(addr net.Addr) string {
+func url(scheme string, addr net.Addr) string {
 	if addr.Network() == "unix" {
 		return "unix:" + addr.String()
 	}
-	return "http://" + reachable(addr)
+	return scheme + "://" + reachable(addr)
 }

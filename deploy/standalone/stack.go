@@ -77,18 +77,10 @@ func (s *stack) openProxy(ctx context.Context, writer net.Addr) (*proxyapp.App, 
 		return nil, err
 	}
 	if given := strings.Join(s.proxy.Upstream.URLs, ","); given == strings.Join(proxyconfig.Default().Upstream.URLs, ",") {
-		s.proxy.Upstream.URLs = []string{upstream(writer)}
+		s.proxy.Upstream.URLs = []string{url("http", writer)}
 		s.proxy.Upstream.Idempotent = []string{"/"}
 	}
 	return proxyapp.Open(ctx, s.proxy, log, true)
-}
-
-// upstream is how the proxy reaches the writer on this machine.
-func upstream(addr net.Addr) string {
-	if addr.Network() == "unix" {
-		return "unix:" + addr.String()
-	}
-	return "http://" + reachable(addr)
 }
 
 // reachable replaces an address that means every interface by one that can be connected to.

@@ -22,6 +22,7 @@ import (
 	"keygate/proxy/server"
 	"keygate/proxy/verify"
 	"keygate/shared/admin"
+	"keygate/shared/certificate"
 	"keygate/shared/lifecycle"
 	"keygate/shared/trust"
 )
@@ -40,6 +41,7 @@ type App struct {
 	source   *source
 	resolver *auth.Resolver
 	forward  *forward.Forwarder
+	tls      *certificate.Keeper // nil without one
 	edge     *server.Server
 	verify   *verify.Server // nil unless asked for
 	admin    *admin.Server
@@ -58,7 +60,7 @@ func Open(ctx context.Context, cfg config.Config, log *slog.Logger, needServers 
 	a := &App{cfg: cfg, log: log, registry: prometheus.NewRegistry(), started: time.Now()}
 	a.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	a.serving.Store(true)
-	for _, build := range []func() error{a.buildTiers, a.buildResolver, a.buildForwarder, a.buildListeners} {
+	for _, build := range []func() error{a.buildTiers, a.buildResolver, a.buildForwarder, a.openCertificate, a.buildListeners} {
 		if err := build(); err != nil {
 			return nil, errors.Join(err, a.close())
 		}
@@ -100,6 +102,14 @@ func (a *App) listen() error {
 	return nil
 }
 
+// Scheme is how clients are served: http or https.
+func (a *App) Scheme() string {
+	if a.tls == nil {
+		return "http"
+	}
+	return "https"
+}
+
 // Addr is where clients are served, AdminAddr where operators are, VerifyAddr where other proxies ask; nil if they do not.
 func (a *App) Addr() net.Addr      { return a.edge.Addr() }
 func (a *App) AdminAddr() net.Addr { return a.admin.Addr() }
@@ -115,6 +125,9 @@ func (a *App) Run(ctx context.Context) error {
 	behind := []lifecycle.Part{a.admin.Run, a.resolver.Run, a.followSource, a.paceCollector}
 	if a.redis != nil {
 		behind = append(behind, func(ctx context.Context) error { return a.redis.Run(ctx, a.heard) })
+	}
+	if a.tls != nil {
+		behind = append(behind, a.tls.Run)
 	}
 	err := lifecycle.Serve(ctx, a.serve, behind...)
 	a.log.Info("stopped")

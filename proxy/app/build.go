@@ -18,6 +18,7 @@ import (
 	"keygate/proxy/verify"
 	"keygate/shared/admin"
 	"keygate/shared/build"
+	"keygate/shared/certificate"
 	"keygate/shared/serving"
 	"keygate/shared/trust"
 )
@@ -105,6 +106,17 @@ func (a *App) buildForwarder() error {
 	return nil
 }
 
+func (a *App) openCertificate() (err error) {
+	if a.cfg.TLS.Cert == "" {
+		return nil
+	}
+	a.tls, err = certificate.Open(certificate.Config{
+		CertFile: a.cfg.TLS.Cert, KeyFile: a.cfg.TLS.Key,
+		Logger: a.log, Metrics: certificate.NewMetrics(a.registry, "proxy"),
+	})
+	return err
+}
+
 func (a *App) buildListeners() error {
 	clients := a.cfg.Clients
 	carriers, err := identity.ParseCarriers(clients.Credentials)
@@ -113,10 +125,12 @@ func (a *App) buildListeners() error {
 	}
 	policy := identity.New(identity.Policy{
 		OrgHeader: clients.OrgHeader, Carriers: carriers, KeepCredential: clients.KeepCredential, Secrets: a.secrets,
-		TrustedHops: clients.TrustedHops,
+		TrustedHops: clients.TrustedHops, HTTPS: a.tls != nil,
 	})
 	a.edge = server.New(server.Config{
-		Address: a.cfg.Listen, Auth: a.resolver, Policy: policy, Forward: a.forward,
+		Address: a.cfg.Listen, TLS: a.tls,
+		Limits: serving.Limits{Total: clients.MaxConnections, PerAddress: clients.MaxPerAddress},
+		Auth:   a.resolver, Policy: policy, Forward: a.forward,
 		Public: clients.PublicPaths, PublicPreflight: clients.PublicPreflight, Timing: a.cfg.Timing,
 		MaxBody: int64(clients.MaxBody), HeaderTimeout: clients.HeaderTimeout, IdleTimeout: clients.IdleTimeout,
 		DrainDelay: a.cfg.DrainDelay, Logger: a.log, Metrics: serving.NewMetrics(a.registry, "proxy"),

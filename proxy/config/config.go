@@ -14,12 +14,14 @@ import (
 	"keygate/proxy/identity"
 	"keygate/shared/database"
 	"keygate/shared/flags"
+	"keygate/shared/limit"
 	"keygate/shared/trust"
 )
 
 // Config is the proxy's settings. Default gives all of them a value; the flags say what each means.
 type Config struct {
 	Listen       string
+	TLS          TLS
 	AdminListen  string
 	VerifyListen string // "": none
 	Log          Log
@@ -36,6 +38,9 @@ type Config struct {
 	DrainDelay  time.Duration
 	Timing      bool
 }
+
+// TLS is the certificate of the edge listener, none if both are empty.
+type TLS struct{ Cert, Key string }
 
 // Log is how the program logs.
 type Log struct{ Level, Format string }
@@ -89,6 +94,8 @@ type Clients struct {
 	PublicPreflight bool
 	OrgHeader       string
 	TrustedHops     int
+	MaxConnections  int // 0: as many as there are file descriptors for
+	MaxPerAddress   int // connections; 0: no limit
 	MaxBody         int // bytes; 0: no limit
 	HeaderTimeout   time.Duration
 	IdleTimeout     time.Duration
@@ -119,6 +126,10 @@ func Default() Config {
 func (c *Config) Flags(set *flags.Set) {
 	set.Section("Listeners")
 	set.String("listen", &c.Listen, "serve clients on this host:port or unix:PATH")
+	set.String("tls-cert", &c.TLS.Cert,
+		"serve clients by HTTPS alone (TLS 1.2 or later) with the certificate and its chain in this PEM file; it is read again "+
+			"once it changes")
+	set.String("tls-key", &c.TLS.Key, "the PEM file with the private key of --tls-cert")
 	set.String("admin-listen", &c.AdminListen, "serve health, metrics and invalidation on this host:port or unix:PATH")
 	set.Secret("admin-token", &c.AdminToken, "callers of the admin listener must present this as bearer token")
 	set.String("verify-listen", &c.VerifyListen,
@@ -196,6 +207,12 @@ func (c *Clients) flags(set *flags.Set) {
 	set.Int("trusted-hops", &c.TrustedHops,
 		"this many proxies stand in front of this one, and what they say in X-Forwarded-For, -Host and -Proto is believed; "+
 			"0: clients connect directly, and what they say there is dropped")
+	set.Int("max-connections", &c.MaxConnections,
+		"refuse clients beyond this many connections with 503, or with TLS by closing; 0: a third of the files that the "+
+			"process may open, less some for itself, and at most 65536")
+	set.Int("max-connections-per-address", &c.MaxPerAddress,
+		"refuse an address, or an IPv6 network of 64 bits, beyond this many connections; 0: no limit; behind a load "+
+			"balancer the address is the balancer's, whatever --trusted-hops says")
 	set.Bytes("max-body", &c.MaxBody, "the largest request body; 0: no limit")
 	set.Duration("header-timeout", &c.HeaderTimeout, "a request's header must arrive within this time")
 	set.Duration("idle-timeout", &c.IdleTimeout, "close connections that were idle for this long")
@@ -223,6 +240,12 @@ func (c *Config) Validate() error {
 	}
 	if !header.IsToken([]byte(c.Clients.OrgHeader)) {
 		wrong("--org-header %q is not a header name", c.Clients.OrgHeader)
+	}
+	if (c.TLS.Cert == "") != (c.TLS.Key == "") {
+		wrong("--tls-cert and --tls-key belong together: give both or neither")
+	}
+	if _, err := limit.Total(c.Clients.MaxConnections); err != nil {
+		wrong("--max-connections: %w", err)
 	}
 	if c.Clients.TrustedHops > identity.MaxTrustedHops {
 		wrong("--trusted-hops must be at most %d", identity.MaxTrustedHops)

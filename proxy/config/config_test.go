@@ -42,6 +42,9 @@ func TestValidateSaysWhatIsWrong(t *testing.T) {
 	f("--credential", func(c *config.Config) { c.Clients.Credentials = []string{"cookie"} })
 	f("--credential", func(c *config.Config) { c.Clients.Credentials = nil })
 	f("--org-header", func(c *config.Config) { c.Clients.OrgHeader = "X Org" })
+	f("--tls-cert and --tls-key", func(c *config.Config) { c.TLS.Cert = "cert.pem" })
+	f("--tls-cert and --tls-key", func(c *config.Config) { c.TLS.Key = "key.pem" })
+	f("--max-connections", func(c *config.Config) { c.Clients.MaxConnections = 1 << 40 })
 	f("--trusted-hops", func(c *config.Config) { c.Clients.TrustedHops = 9 })
 	f("must begin with /", func(c *config.Config) { c.Clients.PublicPaths = []string{"docs"} })
 	f("must begin with /", func(c *config.Config) { c.Upstream.Idempotent = []string{"*"} })
@@ -62,7 +65,8 @@ func TestFlagsAndVariablesKeepTheirNames(t *testing.T) {
 	for _, name := range strings.Fields(`listen admin-listen upstream route upstream-idempotent listen-database-url
 		redis-key-prefix key-query key-prefix-length key-hash key-pepper-file credential keep-credential public-path
 		public-preflight org-header cache-ttl cache-size redis-ttl negative-ttl stale-if-error source-rate source-concurrency
-		max-body header-timeout idle-timeout connect-timeout response-timeout drain-delay timing trusted-hops`) {
+		max-body header-timeout idle-timeout connect-timeout response-timeout drain-delay timing trusted-hops tls-cert tls-key
+		max-connections max-connections-per-address`) {
 		if want := "PROXY_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_")); got[name] != want {
 			t.Errorf("--%s has the variable %q", name, got[name])
 		}

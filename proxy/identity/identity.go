@@ -4,7 +4,6 @@ package identity
 
 import (
 	"bytes"
-	"cmp"
 	"time"
 
 	"keygate/proxy/header"
@@ -28,7 +27,7 @@ type Policy struct {
 	KeepCredential bool
 	Secrets        *trust.Secrets // nil: requests are not signed
 	TrustedHops    int            // proxies in front of this one, at most MaxTrustedHops: see Origin
-	Scheme         string         // of this proxy's own listener: http (also if empty) or https
+	HTTPS          bool           // this proxy's own listener speaks TLS
 
 	foldedOrg []byte
 }
@@ -36,7 +35,6 @@ type Policy struct {
 // New completes a policy.
 func New(p Policy) *Policy {
 	p.foldedOrg = header.Fold(nil, []byte(p.OrgHeader))
-	p.Scheme = cmp.Or(p.Scheme, "http")
 	return &p
 }
 

@@ -44,7 +44,10 @@ func (o *Origin) Client() netip.Addr { return o.chain[0] }
 
 // Origin fills in where a request comes from. Peer is zero on a Unix socket. Origin aliases lines.
 func (p *Policy) Origin(o *Origin, lines header.Lines, peer netip.Addr) {
-	*o = Origin{proto: p.Scheme}
+	*o = Origin{proto: "http"}
+	if p.HTTPS {
+		o.proto = "https"
+	}
 	if o.believed = p.TrustedHops > 0 && lastEntries(o.chain[:p.TrustedHops], lines); o.believed {
 		o.length = p.TrustedHops
 	}

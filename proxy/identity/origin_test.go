@@ -131,7 +131,7 @@ func TestSchemeAndHost(t *testing.T) {
 }
 
 func TestOurOwnSchemeIsTold(t *testing.T) {
-	p := policy(t, func(p *identity.Policy) { p.Scheme = "https" })
+	p := policy(t, func(p *identity.Policy) { p.HTTPS = true })
 	if got, _ := tell(t, p, []byte("X-Forwarded-Proto: http\r\n"), addr("10.0.0.9")); got["x-forwarded-proto"] != "https" || got["x-forwarded-host"] != "" {
 		t.Errorf("got %q", got)
 	}

@@ -12,6 +12,7 @@ import (
 	"keygate/proxy/forward"
 	"keygate/proxy/identity"
 	"keygate/proxy/refusal"
+	"keygate/shared/certificate"
 	"keygate/shared/problem"
 	"keygate/shared/serving"
 )
@@ -28,7 +29,9 @@ type Forwarder interface {
 
 // Config is what a Server needs; all fields must be set, but for the ones that say otherwise.
 type Config struct {
-	Address string // host:port or unix:PATH
+	Address string              // host:port or unix:PATH
+	Limits  serving.Limits      // on connections
+	TLS     *certificate.Keeper // nil: none
 
 	Auth    Authenticator
 	Policy  *identity.Policy
@@ -59,9 +62,10 @@ type Server struct {
 func New(cfg Config) *Server {
 	s := &Server{Config: cfg, public: public{paths: cfg.Public, preflight: cfg.PublicPreflight}}
 	s.Server = serving.New(serving.Config{
-		Listen: cfg.Address, Handler: s.serve, Refuse: s.refuseUnparsed,
+		Listen: cfg.Address, Limits: cfg.Limits, TLS: cfg.TLS,
+		Handler: s.serve, Refuse: s.refuseUnparsed,
 		MaxHeader: maxHeader, ReadTimeout: cfg.HeaderTimeout, IdleTimeout: cfg.IdleTimeout, DrainDelay: cfg.DrainDelay,
-		Logger: cfg.Logger,
+		Logger: cfg.Logger, Metrics: cfg.Metrics,
 	})
 	return s
 }

@@ -56,7 +56,7 @@ func New(cfg Config) *Server {
 	s.Server = serving.New(serving.Config{
 		Listen: cfg.Address, Handler: s.serve, Refuse: s.refuseUnparsed, IgnoreBody: true, Origin: true,
 		MaxHeader: maxHeader, ReadTimeout: cfg.HeaderTimeout, IdleTimeout: cfg.IdleTimeout, DrainDelay: cfg.DrainDelay,
-		Logger: cfg.Logger,
+		Logger: cfg.Logger, Metrics: cfg.Metrics,
 	})
 	return s
 }

@@ -93,7 +93,7 @@ func (s *Server) Listen() error {
 	if err != nil {
 		return fmt.Errorf("opening the admin listener: %w", err)
 	}
-	s.ln, s.guard.local = ln, isLocal(ln.Addr())
+	s.ln, s.guard.local = listen.Patient(ln, s.config.Logger), isLocal(ln.Addr())
 	return nil
 }
 

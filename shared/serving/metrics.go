@@ -6,6 +6,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"keygate/shared/limit"
 	"keygate/shared/problem"
 )
 
@@ -14,6 +15,8 @@ type Metrics struct {
 	requests [6]prometheus.Counter // by the hundreds of the status; 0 counts what fits none
 	seconds  prometheus.Histogram
 	problems *prometheus.CounterVec
+
+	connections *limit.Metrics
 }
 
 // NewMetrics registers the series of a program: "proxy" or "writer".
@@ -30,6 +33,7 @@ func NewMetrics(reg prometheus.Registerer, program string) *Metrics {
 		problems: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: name("problems_total"), Help: "Requests answered with a problem of this program, by its code.",
 		}, []string{"code"}),
+		connections: limit.NewMetrics(reg, program),
 	}
 	reg.MustRegister(requests, m.seconds, m.problems)
 	for class := range m.requests {

@@ -6,18 +6,21 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"sync/atomic"
 	"time"
 
 	"github.com/valyala/fasthttp"
 
-	"keygate/shared/listen"
+	"keygate/shared/certificate"
 )
 
-// Config says what to serve. All fields must be set, but DrainDelay.
+// Config says what to serve. All fields must be set, but Limits, TLS and DrainDelay.
 type Config struct {
 	Listen  string // host:port or unix:PATH
+	Limits  Limits
+	TLS     *certificate.Keeper // nil: none
 	Handler fasthttp.RequestHandler
 	// Refuse answers what the HTTP parser gave up on; the connection is closed afterwards.
 	Refuse func(ctx *fasthttp.RequestCtx, err error)
@@ -34,6 +37,7 @@ type Config struct {
 	IdleTimeout time.Duration // between two requests
 	DrainDelay  time.Duration // how long to go on serving after the stop was asked for
 	Logger      *slog.Logger
+	Metrics     *Metrics
 }
 
 // Server serves one listener.
@@ -63,6 +67,7 @@ func New(config Config) *Server {
 
 		StreamRequestBody:            true,
 		MaxRequestBodySize:           bufferedBody,
+		Concurrency:                  math.MaxInt32, // the listener has its own limits
 		DisablePreParseMultipartForm: true,
 		NoDefaultServerHeader:        true,
 		NoDefaultContentType:         true,
@@ -78,7 +83,7 @@ func New(config Config) *Server {
 
 // Listen opens the listener, so that errors are known before anything is served.
 func (s *Server) Listen() (err error) {
-	s.listener, err = listen.Open(s.config.Listen)
+	s.listener, err = s.config.open()
 	return err
 }
 

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/valyala/fasthttp"
 	"go.uber.org/goleak"
 
@@ -35,6 +36,7 @@ func startWith(tb testing.TB, config serving.Config) (address string, stop conte
 	tb.Helper()
 	config.Listen, config.Refuse, config.Logger = "127.0.0.1:0", refuse, slog.New(slog.DiscardHandler)
 	config.MaxHeader, config.ReadTimeout, config.IdleTimeout = 4096, 10*time.Second, 10*time.Second
+	config.Metrics = serving.NewMetrics(prometheus.NewRegistry(), "proxy")
 	s := serving.New(config)
 	if err := s.Listen(); err != nil {
 		tb.Fatal(err)

@@ -1,0 +1,4 @@
+package certificate
+
+// Look does once what Run does every second.
+func (k *Keeper) Look() { k.look() }
