@@ -95,14 +95,18 @@ func (s *standby) follow(name string, args ...string) {
 }
 
 func TestAFailOverToASynchronousStandbyLosesNothing(t *testing.T) {
-	for n := range 3 {
-		t.Run(fmt.Sprint("killed ", n), func(t *testing.T) { failOver(t, (*servers.PostgresServer).Kill) })
+	var killed record
+	for n := range 5 {
+		t.Run(fmt.Sprint("killed ", n), func(t *testing.T) { failOver(t, (*servers.PostgresServer).Kill, &killed) })
 	}
 	// Nobody hears of the end of a server that hangs: the writer gives it up by its own limits.
-	t.Run("frozen", func(t *testing.T) { failOver(t, (*servers.PostgresServer).Pause) })
+	var frozen record
+	t.Run("frozen", func(t *testing.T) { failOver(t, (*servers.PostgresServer).Pause, &frozen) })
+	t.Logf("killed: request: %s; silence: %s", spread(killed.requests), spread(killed.gaps))
+	t.Logf("frozen: request: %s; silence: %s", spread(frozen.requests), spread(frozen.gaps))
 }
 
-func failOver(t *testing.T, fail func(*servers.PostgresServer)) {
+func failOver(t *testing.T, fail func(*servers.PostgresServer), r *record) {
 	seed := newSeed(t)
 	primary := servers.StartPostgres(t)
 	first := primary.Database(t)
@@ -121,6 +125,7 @@ func failOver(t *testing.T, fail func(*servers.PostgresServer)) {
 	promotion := time.Since(began)
 	l.reaches(t, 100)
 	request, gap := l.stalls()
+	r.requests, r.gaps = append(r.requests, request), append(r.gaps, gap)
 	l.end()
 	s.writer.stop()
 	v := judge(t, second, l.book)

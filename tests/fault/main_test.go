@@ -5,6 +5,7 @@
 // The ordinary tests are short. With the build tag long there are many rounds, and these flags:
 //
 //	go test -tags long -timeout 60m ./tests/fault -run Rounds -rounds 1000 -v
+//	go test -tags long -timeout 60m ./tests/fault -run InManyRounds -rounds 16 -faults 'Postgres (killed|restarted)' -v
 //	go test -tags long -timeout 60m ./tests/fault -run Duplicates -duplicates 10m -v
 package fault
 
