@@ -8,9 +8,6 @@ import (
 	"runtime"
 	"strings"
 	"testing"
-	"time"
-
-	"github.com/valyala/fasthttp"
 
 	"keygate/proxy/forward"
 )
@@ -143,13 +140,35 @@ func TestARefusalOfARepeatedSafeRequestIsPassedOn(t *testing.T) {
 }
 
 func TestATimeoutIsNeverRepeated(t *testing.T) {
+	t.Parallel()
 	u := startUpstream(t, func(u *service, p *peer) { u.next(p); u.next(p) })
-	p := startProxy(t, forward.Config{Idempotent: []string{"/"}, ResponseTimeout: 100 * time.Millisecond}, u.url())
+	p := startProxy(t, forward.Config{Idempotent: []string{"/"}, ResponseTimeout: shortLimit}, u.url())
 	if got := p.ask(post("/", "x")); got.status() != 504 {
 		t.Errorf("answered %q", got.head)
 	}
-	if n, _ := u.counts(); n != 1 {
-		t.Errorf("%d connections", n)
+	if n := p.metric("repeats_total"); n != 0 {
+		t.Errorf("%v repeats", n)
+	}
+}
+
+func TestNobodyWaitsForAFreeConnection(t *testing.T) {
+	release, waiting := make(chan struct{}), make(chan struct{})
+	u := startUpstream(t, func(u *service, p *peer) {
+		u.next(p)
+		close(waiting)
+		<-release
+		p.send(okAnswer)
+	})
+	p := startProxyWith(t, options{maxConns: 1, config: forward.Config{Idempotent: []string{"/"}}}, u.url())
+	c := p.client()
+	c.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+	<-waiting
+	if got := p.get("/"); got.status() != 503 || !errors.Is(p.lastError(), forward.ErrBusy) || p.metric("repeats_total") != 0 {
+		t.Errorf("answered %q: %v", got.head, p.lastError())
+	}
+	close(release)
+	if got := c.answer(); got.status() != 200 {
+		t.Errorf("answered %q", got.head)
 	}
 }
 
@@ -267,33 +286,6 @@ func TestAPooledConnectionIsNotUsedOnceSomethingCanBeRead(t *testing.T) {
 				}
 			})
 		}
-	}
-}
-
-// A request that the socket does not take at once is finished in another way, on which no old deadline may tell.
-func TestAHugeHeaderIsSentOnAUsedConnection(t *testing.T) {
-	const idle = time.Second
-	huge := []byte("Host: h\r\nX: " + strings.Repeat("x", 8<<20) + "\r\n")
-	u := startUpstream(t, func(u *service, p *peer) {
-		u.next(p)
-		<-time.After(idle + idle/4) // the write deadline of this upload passes
-		p.send(okAnswer)
-		if head := p.head(); len(head) > len(huge) {
-			p.send(okAnswer)
-		}
-	})
-	p := startProxyWith(t, options{config: forward.Config{IdleTimeout: idle},
-		exchange: func(ctx *fasthttp.RequestCtx, e *forward.Exchange) {
-			if string(ctx.Path()) == "/huge" {
-				e.Header = huge
-			}
-		}}, u.url())
-	p.ask("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n")
-	if got := p.ask("POST /huge HTTP/1.1\r\nHost: h\r\n\r\n"); got.status() != 200 {
-		t.Errorf("answered %q: %v", got.head, p.lastError())
-	}
-	if n, _ := u.counts(); n != 1 {
-		t.Errorf("%d connections", n)
 	}
 }
 

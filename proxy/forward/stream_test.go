@@ -254,6 +254,83 @@ func TestAnEarlyRefusalReachesAClientThatIsStillSending(t *testing.T) {
 	}
 }
 
+func TestAnEarlyRefusalEndsAnUploadThatIsStuck(t *testing.T) {
+	for _, answer := range []string{
+		"HTTP/1.1 413 Too Large\r\nContent-Length: 5\r\n\r\nlarge",
+		"HTTP/1.1 413 Too Large\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nlarge\r\n0\r\n\r\n",
+	} {
+		for _, upstreamReads := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s, upstream reads: %t", answer[24:36], upstreamReads), func(t *testing.T) {
+				var sent atomic.Int64
+				release := make(chan struct{})
+				u := startUpstream(t, func(u *service, p *peer) {
+					p.head()
+					if !upstreamReads {
+						awaitStandstill(&sent)
+					}
+					p.send(answer)
+					<-release
+				})
+				p := startProxy(t, forward.Config{}, u.url())
+				c := p.client()
+				var sending sync.WaitGroup
+				if upstreamReads {
+					c.send("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab") // and no more
+				} else {
+					sending.Go(func() {
+						c.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000000\r\n\r\n")
+						for n, err := 0, error(nil); err == nil; sent.Add(int64(n)) {
+							n, err = c.Write(make([]byte, 64<<10))
+						}
+					})
+				}
+				if got := c.answer(); got.body != "large" || got.cut {
+					t.Errorf("answered %q: %v", got.head, p.lastError())
+				}
+				close(release)
+				c.Close()
+				sending.Wait()
+			})
+		}
+	}
+}
+
+// awaitStandstill waits until a count that has begun does not change any more.
+func awaitStandstill(count *atomic.Int64) {
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for last, still := int64(0), 0; still < 50; <-tick.C {
+		if now := count.Load(); now != last || now == 0 {
+			last, still = now, 0
+		}
+		still++
+	}
+}
+
+// A complete upload costs nobody the connection, whatever its answer is like.
+func TestTheConnectionSurvivesAnUploadWhoseAnswerIsStreamed(t *testing.T) {
+	const answer = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"
+	for name, request := range map[string]string{
+		"chunks": "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n",
+		"length": post("/", strings.Repeat("x", 70_000)),
+	} {
+		t.Run(name, func(t *testing.T) {
+			u := startUpstream(t, always(answer))
+			p := startProxy(t, forward.Config{}, u.url())
+			c := p.client()
+			for n := range 300 {
+				c.send(request)
+				if got := c.answer(); got.body != "ok" || got.value("Connection") != "" {
+					t.Fatalf("request %d is answered %q: %v", n, got.head, p.lastError())
+				}
+			}
+			if n, m := u.counts(); m != 300 {
+				t.Errorf("%d requests on %d connections", m, n)
+			}
+		})
+	}
+}
+
 func TestAnEarlyAnswerDoesNotEndAnUploadThatTheUpstreamStillWants(t *testing.T) {
 	const size = 10 << 20
 	whole := make(chan int64, 1)
@@ -286,26 +363,27 @@ func TestAnEarlyAnswerDoesNotEndAnUploadThatTheUpstreamStillWants(t *testing.T) 
 }
 
 func TestAnUploadThatStallsIsCut(t *testing.T) {
-	for _, sent := range []string{
-		"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab",
-		"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\n\r\n" + strings.Repeat("x", 20000),
-		"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 30000\r\n\r\n" + strings.Repeat("x", 20000),
+	for _, test := range []struct{ name, sent string }{
+		{"in a chunk", "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab"},
+		{"streamed", "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\n\r\n" + strings.Repeat("x", 20000)},
+		{"held", "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 30000\r\n\r\n" + strings.Repeat("x", 20000)},
 	} {
-		u := startUpstream(t, func(u *service, p *peer) { u.next(p) })
-		p := startProxy(t, forward.Config{IdleTimeout: 50 * time.Millisecond}, u.url())
-		c := p.client()
-		c.send(sent)
-		if got := c.answer(); got.status() != 408 || !errors.Is(p.lastError(), forward.ErrClientTimeout) {
-			t.Errorf("answered %q: %v", got.head, p.lastError())
-		}
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			u := startUpstream(t, func(u *service, p *peer) { u.next(p) })
+			p := startProxy(t, forward.Config{IdleTimeout: shortLimit}, u.url())
+			if got := p.ask(test.sent); got.status() != 408 || !errors.Is(p.lastError(), forward.ErrClientTimeout) {
+				t.Errorf("answered %q: %v", got.head, p.lastError())
+			}
+		})
 	}
 }
 
 func TestAnUpstreamThatTakesNoMoreIsGivenUp(t *testing.T) {
+	t.Parallel()
 	release := make(chan struct{})
 	u := startUpstream(t, func(*service, *peer) { <-release })
-	p := startProxy(t, forward.Config{IdleTimeout: 50 * time.Millisecond,
-		ResponseTimeout: 100 * time.Millisecond}, u.url())
+	p := startProxy(t, forward.Config{IdleTimeout: shortLimit, ResponseTimeout: shortLimit}, u.url())
 	c := p.client()
 	var sending sync.WaitGroup
 	sending.Go(func() { upload(c, "length", 100<<20) })
@@ -317,14 +395,28 @@ func TestAnUpstreamThatTakesNoMoreIsGivenUp(t *testing.T) {
 	sending.Wait()
 }
 
+func TestTheAnswerToALongUploadMayTakeItsTime(t *testing.T) {
+	t.Parallel()
+	u := startUpstream(t, always(okAnswer))
+	p := startProxy(t, forward.Config{ResponseTimeout: 3 * shortLimit}, u.url())
+	c := p.client()
+	c.send("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n")
+	<-time.After(4 * shortLimit) // more than the answer has time, once the request is complete
+	c.send("0\r\n\r\n")
+	if got := c.answer(); got.status() != 200 {
+		t.Errorf("answered %q: %v", got.head, p.lastError())
+	}
+}
+
 func TestAnAnswerThatStallsIsCut(t *testing.T) {
+	t.Parallel()
 	release := make(chan struct{})
 	u := startUpstream(t, func(u *service, p *peer) {
 		u.next(p)
 		p.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n")
 		<-release
 	})
-	p := startProxy(t, forward.Config{IdleTimeout: 50 * time.Millisecond}, u.url())
+	p := startProxy(t, forward.Config{IdleTimeout: shortLimit}, u.url())
 	if got := p.get("/"); got.body != "ok" || !got.cut {
 		t.Errorf("answered %q %q, cut %t", got.head, got.body, got.cut)
 	}
@@ -332,6 +424,7 @@ func TestAnAnswerThatStallsIsCut(t *testing.T) {
 }
 
 func TestAClientThatReadsTooSlowlyIsCut(t *testing.T) {
+	t.Parallel()
 	ended := make(chan struct{})
 	u := startUpstream(t, func(u *service, p *peer) {
 		u.next(p)
@@ -339,10 +432,50 @@ func TestAClientThatReadsTooSlowlyIsCut(t *testing.T) {
 		_, _ = io.CopyN(p.Conn, noise(2), 1_000_000_000)
 		close(ended)
 	})
-	p := startProxy(t, forward.Config{IdleTimeout: 100 * time.Millisecond}, u.url())
+	p := startProxy(t, forward.Config{IdleTimeout: shortLimit}, u.url())
 	c := p.client()
 	c.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n")
 	<-ended
+}
+
+func TestTheAnswersHeadIsAwaitedForSoLong(t *testing.T) {
+	for _, test := range []struct{ name, sent string }{
+		{"nothing", ""}, {"half a head", "HTTP/1.1 200 OK\r\n"}, {"interim answers", "HTTP/1.1 100 Continue\r\n\r\n"},
+	} {
+		for kind, request := range map[string]string{"held": post("/", "x"),
+			"streamed": "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"} {
+			t.Run(test.name+", "+kind, func(t *testing.T) {
+				t.Parallel()
+				u := startUpstream(t, func(u *service, p *peer) {
+					u.next(p)
+					p.send(test.sent)
+					u.next(p)
+				})
+				p := startProxy(t, forward.Config{ResponseTimeout: shortLimit}, u.url())
+				begun := time.Now()
+				if got := p.ask(request); got.status() != 504 || !errors.Is(p.lastError(), forward.ErrTimeout) {
+					t.Errorf("answered %q: %v", got.head, p.lastError())
+				}
+				if took := time.Since(begun); took < shortLimit {
+					t.Errorf("after %v", took)
+				}
+				if p.metric("connections") != 0 {
+					t.Error("the connection is kept")
+				}
+			})
+		}
+	}
+}
+
+func TestTimeoutsMakeAnUpstreamSitOut(t *testing.T) {
+	t.Parallel()
+	slow := startUpstream(t, func(u *service, p *peer) { u.next(p); u.next(p) })
+	fast := startUpstream(t, always(okAnswer))
+	p := startProxy(t, forward.Config{ResponseTimeout: shortLimit}, slow.url(), fast.url())
+	eventually(t, "it sits out", func() bool { p.get("/"); return p.metric("ejections_total", slow.url()) == 1 })
+	if got := p.get("/"); got.status() != 200 {
+		t.Errorf("then answered %q", got.head)
+	}
 }
 
 // endless answers each request by first and then by more, until nobody takes any more of it.
@@ -448,8 +581,8 @@ func TestALongExchangeCanBeCut(t *testing.T) {
 			}
 			cut()
 			<-ended
-			if got, err := io.ReadAll(c.r); err == nil && strings.HasSuffix(string(got), "0\r\n\r\n") {
-				t.Errorf("the client got %q", got)
+			if got, err := io.ReadAll(c.r); err == nil {
+				t.Errorf("the client got %q, and an end in good order", got)
 			}
 			eventually(t, "it has ended", func() bool { return w.ended.Load() == 1 })
 			cut() // too late is no harm
@@ -460,6 +593,24 @@ func TestALongExchangeCanBeCut(t *testing.T) {
 	}
 }
 
+func TestACutThatComesTooLateIsNoHarm(t *testing.T) {
+	u := startUpstream(t, always("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"))
+	w := &watched{cut: make(chan func(), 2)}
+	p := startProxyWith(t, options{exchange: w.exchange}, u.url())
+	c := p.client()
+	for range 2 {
+		c.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+		if got := c.answer(); got.body != "ok" {
+			t.Errorf("answered %q", got.head)
+		}
+		eventually(t, "the connection is given back", func() bool { return p.metric("connections", "idle") == 1 })
+		(<-w.cut)()
+	}
+	if n, _ := u.counts(); n != 1 {
+		t.Errorf("%d connections", n)
+	}
+}
+
 func TestAShortExchangeIsNotWatched(t *testing.T) {
 	u := startUpstream(t, always(okAnswer))
 	w := &watched{cut: make(chan func(), 1)}
@@ -467,6 +618,26 @@ func TestAShortExchangeIsNotWatched(t *testing.T) {
 	p.ask(post("/", "x"))
 	if n := w.began.Load(); n != 0 {
 		t.Errorf("watched %d times", n)
+	}
+}
+
+func TestNothingLongBeginsAfterClose(t *testing.T) {
+	asked, closed := make(chan struct{}), make(chan struct{})
+	u := startUpstream(t, func(u *service, p *peer) {
+		u.next(p)
+		close(asked)
+		<-closed
+		p.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n")
+		_, _ = io.Copy(io.Discard, p.r)
+	})
+	p := startProxy(t, forward.Config{}, u.url())
+	c := p.client()
+	c.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+	<-asked
+	p.forwarder.Close()
+	close(closed)
+	if got := c.answer(); got.status() != 502 {
+		t.Errorf("answered %q", got.head)
 	}
 }
 
