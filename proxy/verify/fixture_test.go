@@ -48,8 +48,10 @@ type fixture struct {
 	keys     *keys.Store
 	source   *source
 	registry *prometheus.Registry
+	resolver *auth.Resolver
 	address  net.Addr
-	stop     func() // waits until what is in flight has been answered
+	run      func(func(context.Context) error) // until stop
+	stop     func()                            // waits until what is in flight has been answered
 }
 
 // source is the real one until it is cut off.
@@ -107,22 +109,21 @@ func start(tb testing.TB, change ...func(*verify.Config)) *fixture {
 		tb.Cleanup(func() { store.Close() })
 		return store
 	}
-	resolver := auth.New(auth.Config{
+	f.resolver = auth.New(auth.Config{
 		Format: apikey.Format{}, Memory: memory(), Negative: memory(), Source: f.source,
 		CacheTTL: time.Minute, SharedTTL: time.Minute, NegativeTTL: time.Minute, StaleIfError: time.Minute,
 		SourceRate: 1000, SourceConcurrency: 4, Logger: log, Metrics: auth.NewMetrics(prometheus.NewRegistry()),
 	})
-	tb.Cleanup(resolver.Close)
-	f.serve(resolver, change...)
+	tb.Cleanup(f.resolver.Close)
+	f.serve(change...)
 	return f
 }
 
-// serve starts what has to run: the listener, the resolver, and the follower of the file's changes.
-func (f *fixture) serve(resolver *auth.Resolver, change ...func(*verify.Config)) {
+func (f *fixture) serve(change ...func(*verify.Config)) {
 	f.tb.Helper()
 	secrets := must[*trust.Secrets](f.tb)(trust.Parse("a secret that only the test knows"))
 	cfg := verify.Config{
-		Address: "127.0.0.1:0", Auth: resolver,
+		Address: "127.0.0.1:0", Auth: f.resolver,
 		Policy: identity.New(identity.Policy{
 			OrgHeader: "X-Org-Id", Carriers: identity.Bearer | identity.XAPIKey, Secrets: secrets,
 		}),
@@ -139,21 +140,25 @@ func (f *fixture) serve(resolver *auth.Resolver, change ...func(*verify.Config))
 	f.address = server.Addr()
 	ctx, cancel := context.WithCancel(context.Background())
 	var group sync.WaitGroup
-	for _, run := range []func(context.Context) error{
-		server.Run, resolver.Run,
-		func(ctx context.Context) error { return f.source.Follower().Run(ctx, resolver.Changed) },
-	} {
+	f.run = func(part func(context.Context) error) {
 		group.Go(func() {
-			if err := run(ctx); err != nil && !errors.Is(err, context.Canceled) {
+			if err := part(ctx); err != nil && !errors.Is(err, context.Canceled) {
 				f.tb.Error(err)
 			}
 		})
 	}
+	f.run(server.Run)
+	f.run(f.resolver.Run)
 	f.stop = sync.OnceFunc(func() {
 		cancel()
 		group.Wait()
 	})
 	f.tb.Cleanup(f.stop)
+}
+
+// follow has changes of the file heard. Without it, what was once looked up stays known.
+func (f *fixture) follow() {
+	f.run(func(ctx context.Context) error { return f.source.Follower().Run(ctx, f.resolver.Changed) })
 }
 
 func (f *fixture) create(owner string) keys.Created {

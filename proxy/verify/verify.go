@@ -77,13 +77,10 @@ func (s *Server) serve(ctx *fasthttp.RequestCtx) {
 	s.Metrics.Served(ctx.Response.StatusCode(), time.Since(started))
 }
 
-// ask finds out who is calling, or why they may not. Where the header can be read in two ways, the connection closes.
+// ask finds out who is calling, or why they may not. A header that can be read in two ways closes the connection.
 func (s *Server) ask(ctx *fasthttp.RequestCtx, lines *header.Lines) (who auth.Principal, refused problem.Problem) {
-	head := &ctx.Request.Header
 	var err error
-	if *lines, err = header.Parse((*lines)[:0], header.Section(head.RawHeaders())); err == nil {
-		err = lines.CheckFraming(head.IsHTTP11())
-	}
+	*lines, err = header.Parse((*lines)[:0], header.Section(ctx.Request.Header.RawHeaders()))
 	if err != nil {
 		ctx.SetConnectionClose()
 		return who, refusal.Header(err)
