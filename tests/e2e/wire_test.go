@@ -26,6 +26,11 @@ func dial(tb testing.TB, addr string) *wire {
 	if err != nil {
 		tb.Fatal(err)
 	}
+	return wrap(tb, conn)
+}
+
+func wrap(tb testing.TB, conn net.Conn) *wire {
+	tb.Helper()
 	tb.Cleanup(func() { _ = conn.Close() })
 	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
 		tb.Fatal(err)
