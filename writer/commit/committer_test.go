@@ -173,7 +173,9 @@ func TestAFullQueueRefusesAtOnceAndAll(t *testing.T) {
 			f := start(t, config)
 			gate := f.hold()
 			later := f.submitLater(held...)
-			_, err := f.Submit(t.Context(), more)
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second) // if they are admitted, there is no answer
+			defer cancel()
+			_, err := f.Submit(ctx, more)
 			f.refused(err, commit.ErrQueueFull)
 			if got := f.Stats().QueueRows; got != len(held) {
 				t.Errorf("%d events held, want %d", got, len(held))

@@ -1,8 +1,10 @@
 package event_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -62,6 +64,39 @@ func BenchmarkDecode(b *testing.B) {
 			}
 		})
 	}
+}
+
+// BenchmarkBatch reads a batch of 1,000 small events in pieces as the server does, and beside it each event by itself.
+func BenchmarkBatch(b *testing.B) {
+	id := uuid7.Mint(time.Now())
+	lines := bytes.Repeat(append(bytes.Clone(flat), '\n'), event.MaxBatch)
+	array := append([]byte("["), bytes.ReplaceAll(lines[:len(lines)-1], []byte("\n"), []byte(","))...)
+	for format, body := range []([]byte){event.Array: append(array, ']'), event.Lines: lines} {
+		b.Run([]string{"format=array", "format=lines"}[format], func(b *testing.B) {
+			b.SetBytes(int64(len(body)))
+			b.ReportAllocs()
+			for b.Loop() {
+				batch := event.NewBatch(event.Format(format), id, "org")
+				for piece := range slices.Chunk(body, 32<<10) {
+					batch.Write(piece)
+				}
+				if _, err := batch.Items(); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+	b.Run("format=single", func(b *testing.B) {
+		b.SetBytes(int64(len(lines)))
+		b.ReportAllocs()
+		for b.Loop() {
+			for range event.MaxBatch {
+				if _, err := event.Decode(flat, id, "org"); err != nil {
+					b.Fatal(err)
+				}
+			}
+		}
+	})
 }
 
 // BenchmarkDecodeLarge reads the documents that cost the most for their size.
