@@ -23,6 +23,7 @@ func (r *Resolver) Heard(c Change) {
 	default:
 		for _, prefix := range c.Prefixes {
 			r.gens.remove([]byte(prefix))
+			r.bury([]byte(prefix))
 			r.leases.wake(prefix)
 		}
 	}

@@ -11,15 +11,26 @@ import (
 // meanwhile; where the source cannot be asked, it is the last known answer.
 
 // doubt notes that everything is in doubt from now on.
-func (r *Resolver) doubt() {
-	r.doubtedAt.Store(r.clock.steady(time.Now()))
+func (r *Resolver) doubt() { r.doubtClock(0) }
+
+// A cache believes no record that is further ahead of its clock than this.
+const clockSlack = 5 * time.Second
+
+// doubtClock is doubt for a shared cache whose clock has jumped: a record from before can seem to be as much younger.
+func (r *Resolver) doubtClock(jump time.Duration) {
+	now := r.clock.steady(time.Now())
+	upTo := now + min(jump, clockSlack).Milliseconds()
+	for known := r.suspectUpTo.Load(); known < upTo && !r.suspectUpTo.CompareAndSwap(known, upTo); {
+		known = r.suspectUpTo.Load()
+	}
+	r.doubtedAt.Store(now)
 	r.gens.demoteAll()
 }
 
 // suspect says whether a record was filled before the last doubt, and until when it may answer all the same.
 func (r *Resolver) suspect(rec *Record) (until int64, suspect bool) {
 	at := r.doubtedAt.Load()
-	return at + r.CacheTTL.Milliseconds(), at > 0 && r.clock.toSteady(rec.FilledAt) <= at
+	return at + r.CacheTTL.Milliseconds(), at > 0 && r.clock.toSteady(rec.FilledAt) <= r.suspectUpTo.Load()
 }
 
 // toVerify says whether the time has come to ask the source about the record that was seen.

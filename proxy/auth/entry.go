@@ -39,8 +39,8 @@ const (
 
 	flagShared    = 1 << 0 // the shared cache holds this fill, and tells when it changes
 	flagLastKnown = 1 << 1 // the source could not be asked: served within the stale-if-error limit
-	flagDoubted   = 1 << 2 // last known since a doubt, and the shared cache could not be asked
-	flagAdrift    = 1 << 3 // last known since a doubt, and the shared cache held nothing: what it tells is not about this
+	flagDoubted   = 1 << 2 // last known since a doubt, and the shared cache did not have it or could not be asked
+	flagContested = 1 << 3 // the shared cache holds something that overwrote ours and is not believed
 	flagBits      = 5
 
 	keyFixed = 1 + len(Hash{})

@@ -96,7 +96,7 @@ func TestEntryGivesBackWhatWasPutIn(t *testing.T) {
 	}
 	now := time.Now().UnixMilli()
 	check(note{1, 2, 3}, lifetime{now + 30_000, now + 24_000, now}, flagShared)
-	check(note{1 << 31, 1<<32 - 1, 8}, lifetime{now + 1<<32 - 1, now, now}, flagLastKnown|flagAdrift|flagDoubted)
+	check(note{1 << 31, 1<<32 - 1, 8}, lifetime{now + 1<<32 - 1, now, now}, flagLastKnown|flagContested|flagDoubted)
 }
 
 // A time before the reading is one that is over, and one that is too far off comes sooner.

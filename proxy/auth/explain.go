@@ -54,6 +54,9 @@ func (r *Resolver) explainMemory(prefix []byte) TierView {
 	now := r.clock.steady(time.Now())
 	n := r.gens.note(prefix)
 	value, ok := r.Memory.Get(prefix)
+	if isTombstone(value) {
+		return TierView{State: "removed"}
+	}
 	e, whole := parseEntry(value)
 	if !ok || !whole {
 		if r.isNegative(prefix, n, now) {

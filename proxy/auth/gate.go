@@ -122,6 +122,13 @@ func (g *gate) answers() bool {
 	return g.failures == 0 && time.Since(g.answered) < vouches
 }
 
+// untried says whether the source has never answered a look-up yet.
+func (g *gate) untried() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.answered.IsZero()
+}
+
 // fails says whether the last look-up failed.
 func (g *gate) fails() bool {
 	g.mu.Lock()

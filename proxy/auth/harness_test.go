@@ -22,6 +22,7 @@ import (
 	"keygate/proxy/auth/redisstore"
 	"keygate/proxy/auth/sqlitesource"
 	"keygate/shared/database"
+	"keygate/shared/trust"
 	"keygate/tests/servers"
 )
 
@@ -118,6 +119,8 @@ type settings struct {
 	id           string
 	redisTimeout time.Duration
 	follow       bool // the change log
+	broken       bool // the source is down
+	secrets      *trust.Secrets
 	change       func(*auth.Config)
 }
 
@@ -127,6 +130,7 @@ func newProxy(tb testing.TB, s settings) *proxy {
 	tb.Cleanup(source.Close)
 	p := &proxy{hooks: &hooks{armed: make(map[string]*stop)}}
 	p.source = &hookedSource{Source: source, hooks: p.hooks}
+	p.source.down.Store(s.broken)
 	p.memory = newMemory(tb, 16<<20)
 	cfg := auth.Config{
 		Memory: p.memory, Negative: newMemory(tb, 1<<20), Source: p.source,
@@ -143,6 +147,7 @@ func newProxy(tb testing.TB, s settings) *proxy {
 	p.Resolver = auth.New(cfg)
 	tb.Cleanup(p.Resolver.Close)
 	runs(tb, p.Resolver.Run)
+	authtest.Eventually(tb, "first question to the source", func() bool { return p.source.queries.Load() > 0 })
 	if s.follow {
 		log := authtest.Listen(tb, relay{source.Follower(), p.Changed})
 		log.Await(tb, 0, auth.Demote, "")
@@ -161,7 +166,7 @@ func openCache(tb testing.TB, s settings, cfg auth.Config) *redisstore.Cache {
 	}
 	cache, err := redisstore.New(redisstore.Config{
 		URL: s.redis.URL(), KeyPrefix: redisstore.DefaultKeyPrefix, RedisTTL: cfg.SharedTTL, StaleIfError: cfg.StaleIfError,
-		Timeout: s.redisTimeout, ProxyID: "proxy-" + s.id, Alive: 33 * time.Second,
+		Timeout: s.redisTimeout, ProxyID: "proxy-" + s.id, Alive: 33 * time.Second, Secrets: s.secrets,
 		Logger: quiet(), Metrics: redisstore.NewMetrics(prometheus.NewRegistry()),
 	})
 	if err != nil {
@@ -246,7 +251,8 @@ type hooks struct {
 	mu    sync.Mutex
 	armed map[string]*stop
 
-	storeFails atomic.Bool // Redis takes no records
+	storeFails atomic.Bool  // Redis takes no records
+	ahead      atomic.Int64 // the clock of Redis, by milliseconds
 }
 
 type stop struct{ reached, resume chan struct{} }
@@ -288,7 +294,9 @@ type hookedCache struct {
 func (c *hookedCache) Get(ctx context.Context, prefix string) (auth.Reading, error) {
 	c.hooks.at("before get")
 	defer c.hooks.at("after get")
-	return c.Cache.Get(ctx, prefix)
+	r, err := c.Cache.Get(ctx, prefix)
+	r.Now += c.hooks.ahead.Load()
+	return r, err
 }
 
 func (c *hookedCache) Lease(ctx context.Context, prefix string) (auth.Reading, error) {

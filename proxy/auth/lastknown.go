@@ -15,15 +15,12 @@ func (r *Resolver) lastKnown(q *quest) answer {
 	case q.why == doubted: // the copy that was doubted is no worse than before
 	case q.held() && inTime(r.clock.toSteady(q.seen.Record.ReadAt)):
 		return q.answer(r.keep(q, &q.seen.Record, flagShared|flagLastKnown))
-	case q.copied != nil && inTime(q.copied.readAt()) && (q.copied.is(flagAdrift) || !q.looked()):
+	case q.copied != nil && inTime(q.copied.readAt()) && !q.looked():
 		flags := q.copied.flags() | flagLastKnown
 		if q.inDoubt() {
 			flags |= flagDoubted
 		}
-		if q.lost() {
-			flags = flags&^flagShared | flagAdrift
-		}
-		q.copied.restamp(q.note, r.lifetime(q.copied.readAt(), flags), flags)
+		q.copied.restamp(q.note, r.lifetime(q.began, q.copied.readAt(), flags), flags)
 		r.Memory.Set(q.prefix, q.copied)
 		return q.answer(q.copied)
 	}
@@ -32,12 +29,6 @@ func (r *Resolver) lastKnown(q *quest) answer {
 
 // looked says that a look was heard about the copy, and it is not confirmed.
 func (q *quest) looked() bool { return q.copied.note().looks != q.note.looks }
-
-// lost says that the shared cache was found without the record after a doubt: flushed, or restarted. Whatever is heard
-// of the key from then on is about leases, or about a record that would be found.
-func (q *quest) lost() bool {
-	return q.shared && (q.seen.State == Absent || q.seen.State == Leased) && q.inDoubt()
-}
 
 // inDoubt says that the shared cache has not been seen to hold the copy's record since a doubt.
 func (q *quest) inDoubt() bool {

@@ -1,9 +1,6 @@
 package auth
 
-import (
-	"encoding/binary"
-	"time"
-)
+import "encoding/binary"
 
 // A negative is 4 bytes of removes, 4 of demotes, and 8 of the steady millisecond that it holds until. Looks do not
 // void it: the lease of the very look-up that found nothing is heard as one. A key that is created later is heard as a
@@ -22,7 +19,11 @@ func (r *Resolver) keepNegative(q *quest) {
 	le := binary.LittleEndian
 	value := le.AppendUint32(make([]byte, 0, 16), q.note.removes)
 	value = le.AppendUint32(value, q.note.demotes)
-	value = le.AppendUint64(value, uint64(r.clock.steady(time.Now())+r.NegativeTTL.Milliseconds()))
+	value = le.AppendUint64(value, uint64(q.began+r.NegativeTTL.Milliseconds()))
 	r.Negative.Set(q.prefix, value)
-	r.Memory.Delete(q.prefix)
+	if q.met && r.Cache != nil {
+		r.bury(q.prefix)
+	} else {
+		r.Memory.Delete(q.prefix)
+	}
 }

@@ -95,11 +95,16 @@ func TestKnownKeysSurviveAFlushWhileTheSourceIsDown(t *testing.T) {
 func (f *fleet) recovers(t *testing.T, k testKey, want auth.Reason) {
 	t.Helper()
 	for _, p := range f.both() {
-		authtest.Eventually(t, "recovery", func() bool {
-			d := p.Resolve(t.Context(), k.text)
-			return d.Reason == want && !d.LastKnown
-		})
+		f.recoversOn(t, p, k, want)
 	}
+}
+
+func (f *fleet) recoversOn(t *testing.T, p *proxy, k testKey, want auth.Reason) {
+	t.Helper()
+	authtest.Eventually(t, "recovery", func() bool {
+		d := p.Resolve(t.Context(), k.text)
+		return d.Reason == want && !d.LastKnown
+	})
 }
 
 func TestARecordPastItsTimeStaysInRedisWhileTheSourceIsDown(t *testing.T) {

@@ -12,8 +12,10 @@ const (
 	probeTimeout  = 500 * time.Millisecond
 )
 
-// probe asks the shared cache now and then, which also keeps its clock in sight, and the source while it fails.
+// probe asks the source once, so that the first look-up may expect an answer, and then the shared cache now and then,
+// which also keeps its clock in sight, and the source while it fails.
 func (r *Resolver) probe(ctx context.Context) {
+	r.askOnce(ctx)
 	for pause(ctx, probeInterval) {
 		r.probeOnce(ctx)
 	}
@@ -26,14 +28,24 @@ func (r *Resolver) probeOnce(ctx context.Context) {
 	limited, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
 	if r.Cache != nil {
-		if reading, err := r.Cache.Get(limited, noPrefix); err == nil {
-			r.clock.heard(reading.Now, time.Now())
+		asked := time.Now()
+		reading, err := r.Cache.Get(limited, noPrefix)
+		if err == nil {
+			if jump := r.clock.probed(reading.Now, asked, time.Now()); jump > clockJump {
+				r.Logger.Warn("the clocks of Redis and of this machine have jumped apart: what is cached is verified", "by", jump)
+				r.doubtClock(jump)
+			}
 		}
 	}
-	if r.gate.healthy() {
-		return
+	if !r.gate.healthy() {
+		r.askOnce(limited)
 	}
+}
+
+func (r *Resolver) askOnce(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
 	r.Metrics.queried()
-	_, err := r.Source.Lookup(limited, noPrefix)
+	_, err := r.Source.Lookup(ctx, noPrefix)
 	r.gate.told(err)
 }

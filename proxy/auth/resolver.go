@@ -69,7 +69,8 @@ type Resolver struct {
 	evicts  *evictions
 	leases  *leaseWaits
 
-	doubtedAt atomic.Int64 // on the steady clock; 0: never
+	doubtedAt   atomic.Int64 // on the steady clock; 0: never
+	suspectUpTo atomic.Int64 // records that were filled up to this time on the steady clock are suspect
 }
 
 // New returns a Resolver.

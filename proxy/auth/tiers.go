@@ -9,18 +9,20 @@ import (
 
 // quest is one walk through the tiers for a prefix.
 type quest struct {
-	prefix []byte
-	why    purpose
-	note   note    // removes noted before the first read; looks before the read or write of the shared cache that counts
-	copied entry   // the copy in memory, perhaps the last known answer; nil if none
-	met    bool    // memory holds something under the prefix, even if it was removed since: it is no stranger's
-	shared bool    // the shared cache may be read and written for this prefix
-	seen   Reading // the last reading of the shared cache
+	prefix    []byte
+	why       purpose
+	began     int64   // on the steady clock
+	note      note    // removes noted before the first read; looks before the read or write of the shared cache that counts
+	contested bool    // what stands in the shared cache overwrote our record
+	copied    entry   // the copy in memory, perhaps the last known answer; nil if none
+	met       bool    // memory holds something under the prefix, even if it was removed since: it is no stranger's
+	shared    bool    // the shared cache may be read and written for this prefix
+	seen      Reading // the last reading of the shared cache
 }
 
 // ask walks through the tiers once: the shared cache, and unless a fresh record stands there, the source.
 func (r *Resolver) ask(ctx context.Context, key flightKey) answer {
-	q := &quest{prefix: []byte(key.prefix), why: key.purpose}
+	q := &quest{prefix: []byte(key.prefix), why: key.purpose, began: r.clock.steady(time.Now())}
 	q.note = r.gens.note(q.prefix)
 	// After the note: a change that comes in between must not find the shared cache readable and the note taken late.
 	q.shared = r.Cache != nil && !r.evicts.pending(key.prefix)
@@ -32,6 +34,7 @@ func (r *Resolver) ask(ctx context.Context, key flightKey) answer {
 	r.read(ctx, q)
 	if q.evicted() {
 		r.gens.remove(q.prefix)
+		r.bury(q.prefix)
 		q.note, q.copied = r.gens.note(q.prefix), nil
 	}
 	r.awaitLease(ctx, q, wait)
@@ -82,18 +85,33 @@ func (r *Resolver) read(ctx context.Context, q *quest) {
 	if !q.shared {
 		return
 	}
+	asked := time.Now()
 	reading, err := r.Cache.Get(ctx, string(q.prefix))
 	if err != nil {
 		r.Metrics.looked(TierShared, failure)
 		q.shared = false
 		return
 	}
-	r.saw(q, reading)
+	r.saw(q, reading, asked)
 }
 
-func (r *Resolver) saw(q *quest, reading Reading) {
-	r.clock.heard(reading.Now, time.Now())
+func (r *Resolver) saw(q *quest, reading Reading, asked time.Time) {
+	r.clock.heard(reading.Now, asked, time.Now())
+	if reading.State == Held && r.outdated(q.prefix, &reading.Record) {
+		reading.State, reading.Record = Forged, Record{}
+	}
+	if q.contested = q.overwritten(reading); q.contested {
+		reading.State = Foreign
+	}
 	q.seen = reading
+}
+
+// overwritten says that what was found in the place of our own record is one that we may not believe. It is left alone
+// until the copy wants to be refreshed: whoever wrote it (a proxy with another secret), or made it void (a floor ahead of
+// the shared cache's clock), would do so again at once, and both would read the source for ever.
+func (q *quest) overwritten(reading Reading) bool {
+	return reading.State == Forged && q.copied != nil &&
+		(q.copied.is(flagShared) || q.copied.is(flagContested) && q.began < q.copied.refreshAt())
 }
 
 // askSource reads the truth within the source's budget and stores what it says.
@@ -162,18 +180,19 @@ func (r *Resolver) enter(ctx context.Context, known bool) (leave func(), err err
 // after. Proxies hear of a lease, and cannot tell it from a DEL where nothing stands any more: in an outage, leases
 // that come to nothing would cost everybody the last known answer.
 func (r *Resolver) doubtful(q *quest) bool {
-	return r.gate.fails() || q.copied != nil && !r.gate.answers()
+	return r.gate.fails() || !r.gate.answers() && (q.copied != nil || r.gate.untried())
 }
 
 // lease takes the lease on an absent key. False: somebody filled it meanwhile, so the shared cache is asked again.
 // Another's lease is respected by not storing.
 func (r *Resolver) lease(ctx context.Context, q *quest) bool {
+	asked := time.Now()
 	reading, err := r.Cache.Lease(ctx, string(q.prefix))
 	if err != nil {
 		q.shared = false
 		return true
 	}
-	r.saw(q, reading)
+	r.saw(q, reading, asked)
 	return reading.State != Held
 }
 
@@ -201,7 +220,10 @@ func (q *quest) replaceable() bool {
 
 // store puts a record into the shared cache and into memory.
 func (r *Resolver) store(ctx context.Context, q *quest, rec *Record) answer {
-	if !q.replaceable() {
+	switch {
+	case q.contested:
+		return q.answer(r.keepContested(q, rec))
+	case !q.replaceable():
 		return q.answer(r.keep(q, rec, 0))
 	}
 	earlier := q.note.looks
@@ -219,7 +241,17 @@ func (r *Resolver) store(ctx context.Context, q *quest, rec *Record) answer {
 
 // keep stores a record in memory and returns the entry.
 func (r *Resolver) keep(q *quest, rec *Record, flags byte) entry {
-	return r.keepFor(q, rec, r.lifetime(r.clock.toSteady(rec.ReadAt), flags), flags)
+	return r.keepFor(q, rec, r.lifetime(q.began, r.clock.toSteady(rec.ReadAt), flags), flags)
+}
+
+// keepContested keeps a record that is not shared. The time of the next attempt to share it is not put off.
+func (r *Resolver) keepContested(q *quest, rec *Record) entry {
+	life := r.lifetime(q.began, r.clock.toSteady(rec.ReadAt), flagContested)
+	if q.copied.is(flagContested) {
+		life.freshUntil = min(life.freshUntil, q.copied.freshUntil())
+		life.refreshAt = min(life.refreshAt, q.copied.refreshAt())
+	}
+	return r.keepFor(q, rec, life, flagContested)
 }
 
 // keepSeen keeps the fresh record that stands in the shared cache.
@@ -233,18 +265,23 @@ func (r *Resolver) keepSeen(q *quest) entry {
 func (r *Resolver) keepFor(q *quest, rec *Record, life lifetime, flags byte) entry {
 	e := newEntry(rec, q.note, life, flags)
 	r.Memory.Set(q.prefix, e)
+	if r.overtaken(string(q.prefix), q.answer(e)) {
+		r.bury(q.prefix)
+	}
 	return e
 }
 
-func (r *Resolver) lifetime(readAt int64, flags byte) lifetime {
-	now := r.clock.steady(time.Now())
+// lifetime counts from before anything was read, so that a proxy that was stopped in between (SIGSTOP, a virtual machine)
+// does not take what it read then for fresh.
+func (r *Resolver) lifetime(began, readAt int64, flags byte) lifetime {
 	if flags&flagLastKnown != 0 {
+		now := r.clock.steady(time.Now())
 		until := min(now+lastKnownInterval.Milliseconds(), readAt+r.StaleIfError.Milliseconds())
 		return lifetime{freshUntil: until, refreshAt: now + lastKnownInterval.Milliseconds()/2, readAt: readAt}
 	}
 	ttl := r.CacheTTL.Milliseconds()
 	ttl -= mathrand.Int64N(ttl/10 + 1) // so that keys stored together are not refreshed together
-	return lifetime{freshUntil: now + ttl, refreshAt: now + ttl*8/10, readAt: readAt}
+	return lifetime{freshUntil: began + ttl, refreshAt: began + ttl*8/10, readAt: readAt}
 }
 
 // overtaken says whether a remove came since the quest behind a began.
