@@ -116,11 +116,10 @@ func (o *Origin) believeProto(value []byte) {
 	}
 }
 
-// conceals says whether a line must not reach the upstream because it tells, in whatever spelling, of an origin that is
-// not believed.
+// conceals says whether a line that is of no kind must not reach the upstream because it tells, in whatever spelling, of an
+// origin that is not believed.
 func (o *Origin) conceals(name, folded []byte) bool {
-	switch string(folded) {
-	case "forwarded", "x-real-ip", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto":
+	if string(folded) == "forwarded" || string(folded) == "x-real-ip" {
 		return true
 	}
 	return bytes.HasPrefix(folded, []byte("x-forwarded-")) && (!o.believed || !bytes.EqualFold(name, folded))

@@ -104,7 +104,11 @@ func TestSchemeAndHost(t *testing.T) {
 			if _, ok := got[name]; !ok {
 				t.Errorf("%d hops: %q: %s is gone", hops, section, name)
 			}
+			others = append(others, got[name])
 			delete(got, name)
+		}
+		if strings.Contains(fmt.Sprint(others, got), "evil") {
+			t.Errorf("%d hops: %q: got %q", hops, section, got)
 		}
 		if got["x-forwarded-proto"] != proto || got["x-forwarded-host"] != host || len(got) != 4 {
 			t.Errorf("%d hops: %q: got %q", hops, section, got)

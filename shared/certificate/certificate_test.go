@@ -374,6 +374,28 @@ func TestAHandshakeThatStallsEnds(t *testing.T) {
 	}
 }
 
+func TestTheTimeForAHandshakeEndsWithIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := keep(t, certtest.Issue(t, "first"))
+		near, far := net.Pipe()
+		c, err := f.keeper.Listen(once{near}, timeout, nil).Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		done := make(chan error)
+		go func() {
+			_, err := io.Copy(c, c)
+			done <- errors.Join(err, c.Close())
+		}()
+		client := tls.Client(far, &tls.Config{InsecureSkipVerify: true})
+		f.echoes(client)
+		time.Sleep(2 * timeout)
+		f.echoes(client)
+		far.Close()
+		<-done
+	})
+}
+
 // once accepts one connection.
 type once struct{ conn net.Conn }
 

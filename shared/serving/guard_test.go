@@ -224,6 +224,9 @@ func TestAStalledHandshakeTakesAPlaceForAsLongAsAHeaderMay(t *testing.T) {
 	if got, err := io.ReadAll(refused); len(got) > 0 || err != nil {
 		t.Errorf("without a place the client reads %q, %v", got, err)
 	}
+	if _, err := tls.Dial("tcp", g.address, &tls.Config{RootCAs: g.pair.Pool()}); err == nil {
+		t.Error("a third connection is served")
+	}
 	if _, err := io.ReadAll(stalled); err != nil {
 		t.Errorf("the stalled handshake ended with %v", err)
 	}
