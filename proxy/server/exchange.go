@@ -21,6 +21,8 @@ type exchange struct {
 	target   []byte // path and query as the client sent them
 	header   []byte // the lines for the upstream
 	minted   [36]byte
+	org      []byte // the organization of the key
+	key      []byte // presented, while the request is forwarded
 	kept     []byte // the client's own request id, if it is worth keeping
 	vouched  identity.Vouch
 	origin   identity.Origin
@@ -28,16 +30,21 @@ type exchange struct {
 	started  time.Time
 	resolved time.Time // when it was known who is calling; zero if that was not asked
 	broken   bool      // where the next request begins is not certain: the connection must close
+
+	watch func(cut func()) (stop func()) // of key
+}
+
+func newExchange(s *Server) *exchange {
+	x := &exchange{lines: make(header.Lines, 0, 32), header: make([]byte, 0, 1024)}
+	x.watch = func(cut func()) (stop func()) { return s.watch(x.key, cut) }
+	return x
 }
 
 // exchangePool keeps exchanges with their buffers.
 type exchangePool struct{ pool sync.Pool }
 
 func (p *exchangePool) acquire(ctx *fasthttp.RequestCtx) *exchange {
-	x, ok := p.pool.Get().(*exchange)
-	if !ok {
-		x = &exchange{lines: make(header.Lines, 0, 32), header: make([]byte, 0, 1024)}
-	}
+	x := p.pool.Get().(*exchange)
 	x.ctx = ctx
 	x.target = ctx.Request.Header.RequestURI()
 	x.started = time.Now()
@@ -46,7 +53,7 @@ func (p *exchangePool) acquire(ctx *fasthttp.RequestCtx) *exchange {
 
 func (p *exchangePool) release(x *exchange) {
 	clear(x.lines)
-	*x = exchange{lines: x.lines[:0], header: x.header[:0]}
+	*x = exchange{lines: x.lines[:0], header: x.header[:0], org: x.org[:0], watch: x.watch}
 	p.pool.Put(x)
 }
 
@@ -79,7 +86,8 @@ func (s *Server) vouch(x *exchange, who auth.Principal) *identity.Vouch {
 		v.RequestID = x.requestID()
 	}
 	if who.OrgID != "" {
-		v.Org, v.KeyPrefix, v.ID = []byte(who.OrgID), who.Prefix, uuid7.Mint(x.started)
+		x.org = append(x.org, who.OrgID...)
+		v.Org, v.KeyPrefix, v.ID = x.org, who.Prefix, uuid7.Mint(x.started)
 	}
 	return v
 }

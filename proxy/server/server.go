@@ -61,6 +61,7 @@ type Server struct {
 // New returns a Server that does not listen yet.
 func New(cfg Config) *Server {
 	s := &Server{Config: cfg, public: public{paths: cfg.Public, preflight: cfg.PublicPreflight}}
+	s.exchanges.pool.New = func() any { return newExchange(s) }
 	s.Server = serving.New(serving.Config{
 		Listen: cfg.Address, Limits: cfg.Limits, TLS: cfg.TLS,
 		Handler: s.serve, Refuse: s.refuseUnparsed,
@@ -101,7 +102,8 @@ func (s *Server) answer(x *exchange) {
 		s.refuse(x, refusal.Decision(decision))
 		return
 	}
-	s.forward(x, decision.Principal, s.watch(key))
+	x.key = key
+	s.forward(x, decision.Principal, x.watch)
 }
 
 func (s *Server) forward(x *exchange, who auth.Principal, watch func(cut func()) (stop func())) {

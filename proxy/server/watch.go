@@ -13,15 +13,13 @@ import (
 // closes its streams and tunnels this much later, at the latest.
 const recheckEvery = 5 * time.Second
 
-// watch returns a watcher of exchanges that present key. The key is copied when an exchange turns out to be long.
-func (s *Server) watch(key []byte) func(cut func()) (stop func()) {
-	return func(cut func()) (stop func()) {
-		w := &watcher{auth: s.Auth, key: bytes.Clone(key), cut: cut}
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		w.timer = time.AfterFunc(recheckEvery, w.check)
-		return w.stop
-	}
+// watch begins to watch an exchange that turned out to be long. The key is copied.
+func (s *Server) watch(key []byte, cut func()) (stop func()) {
+	w := &watcher{auth: s.Auth, key: bytes.Clone(key), cut: cut}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.timer = time.AfterFunc(recheckEvery, w.check)
+	return w.stop
 }
 
 // watcher asks again and again whether the key of one exchange may still pass.

@@ -30,7 +30,7 @@ func TestALongExchangeIsCutOnceItsKeyIsDenied(t *testing.T) {
 		key := []byte("key")
 		begun := time.Now()
 		cut := make(chan time.Duration, 1)
-		stop := (&Server{Config: Config{Auth: f}}).watch(key)(func() { cut <- time.Since(begun) })
+		stop := (&Server{Config: Config{Auth: f}}).watch(key, func() { cut <- time.Since(begun) })
 		copy(key, "xxx") // the request's buffers are used again while the exchange goes on
 		if after := <-cut; after != 3*recheckEvery {
 			t.Errorf("cut after %v", after)
@@ -47,7 +47,7 @@ func TestALongExchangeIsCutOnceItsKeyIsDenied(t *testing.T) {
 func TestAnExchangeThatHasEndedIsNotAskedAbout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fates{reasons: []auth.Reason{auth.Revoked}}
-		stop := (&Server{Config: Config{Auth: f}}).watch([]byte("key"))(func() { t.Error("cut") })
+		stop := (&Server{Config: Config{Auth: f}}).watch([]byte("key"), func() { t.Error("cut") })
 		stop()
 		<-time.After(10 * recheckEvery)
 		synctest.Wait()

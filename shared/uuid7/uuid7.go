@@ -10,6 +10,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
+	"sync"
 	"time"
 )
 
@@ -25,13 +26,35 @@ type ID [16]byte
 // Mint returns a new id for the millisecond of t, with rand_a zero.
 func Mint(t time.Time) ID {
 	var id ID
-	rand.Read(id[8:])
+	drawRandom(id[8:])
 	ms := uint64(t.UnixMilli())
 	binary.BigEndian.PutUint16(id[0:], uint16(ms>>32))
 	binary.BigEndian.PutUint32(id[2:], uint32(ms))
 	id[6] = 0x70
 	id[8] = id[8]&0x3f | 0x80
 	return id
+}
+
+// entropy is random bytes that were asked for in advance: asking for those of each id takes longer than all else.
+type entropy struct {
+	bytes [512]byte
+	used  int
+}
+
+var entropies = sync.Pool{New: func() any { return &entropy{used: len(entropy{}.bytes)} }}
+
+// drawRandom fills dst, and forgets what it gives out: no later reader of memory is to tell an id from before.
+func drawRandom(dst []byte) {
+	e := entropies.Get().(*entropy)
+	if e.used+len(dst) > len(e.bytes) {
+		rand.Read(e.bytes[:])
+		e.used = 0
+	}
+	drawn := e.bytes[e.used:][:len(dst)]
+	copy(dst, drawn)
+	clear(drawn)
+	e.used += len(dst)
+	entropies.Put(e)
 }
 
 // Item returns the id of item i (0 to MaxItem) of the batch that id names.
