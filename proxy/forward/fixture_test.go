@@ -277,6 +277,7 @@ func startProxyWith(tb testing.TB, o options, urls ...string) *proxy {
 		Listen: "127.0.0.1:0", Handler: func(ctx *fasthttp.RequestCtx) { p.handle(ctx, &o) },
 		Refuse:    func(ctx *fasthttp.RequestCtx, err error) { ctx.Error(err.Error(), 400) },
 		MaxHeader: 16 << 10, ReadTimeout: time.Minute, IdleTimeout: time.Minute, Logger: slog.New(slog.DiscardHandler),
+		Metrics: serving.NewMetrics(p.metrics, "proxy"),
 	})
 	if err := p.server.Listen(); err != nil {
 		tb.Fatal(err)
