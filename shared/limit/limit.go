@@ -115,6 +115,9 @@ type conn struct {
 	closed   atomic.Bool
 }
 
+// NetConn is the connection itself, as of a tls.Conn.
+func (c *conn) NetConn() net.Conn { return c.Conn }
+
 // CloseWrite ends what is sent; what is received goes on.
 func (c *conn) CloseWrite() error {
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
