@@ -35,7 +35,8 @@ func TestTheReaderForgivesNothing(t *testing.T) {
 // What the upstream is made to see here must never be seen, so the judge has to object.
 func TestTheJudgeObjects(t *testing.T) {
 	const key = "k"
-	good := "Host: edge.test|X-Org-Id: " + org + "|X-Org-Key: p|X-Keygate-Id: 1|X-Org-Signature: s|"
+	good := "Host: edge.test|X-Org-Id: " + org + "|X-Org-Key: p|X-Keygate-Id: 1|X-Org-Signature: s|" +
+		"X-Real-IP: 127.0.0.1|X-Forwarded-For: 127.0.0.1|X-Forwarded-Proto: http|X-Forwarded-Host: edge.test|"
 	f := func(name, upstreamSees, clientGets, fault string) {
 		t.Helper()
 		x := &exchange{id: idOf(1), sent: expand(t, "GET /~ HTTP/1.1|H|K|Connection: close||", key, idOf(1))}
@@ -62,6 +63,8 @@ func TestTheJudgeObjects(t *testing.T) {
 	f("no organisation", "GET /~ HTTP/1.1|Host: edge.test||", answer, "organisations")
 	f("two organisations", "GET /~ HTTP/1.1|"+good+"X_Org_Id: evil||", answer, "organisations")
 	f("another organisation", "GET /~ HTTP/1.1|Host: edge.test|X-Org-Id: evil||", answer, "organisations")
+	f("two origins", "GET /~ HTTP/1.1|"+good+"x_forwarded_for: 6.6.6.6||", answer, "origins")
+	f("another origin", "GET /~ HTTP/1.1|"+strings.Replace(good, "For: 127.0.0.1", "For: 6.6.6.6", 1)+"|", answer, "origins")
 	f("two requests", "GET /~ HTTP/1.1|"+good+"|GET /~/2 HTTP/1.1|"+good+"|", answer, "saw 2 requests")
 	f("another path", "GET /~/ HTTP/1.1|"+good+"|", answer, "arrives as")
 	f("a field lost", "GET /~ HTTP/1.1|X-Org-Id: "+org+"|Host: other||", answer, "arrive as")
