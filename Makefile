@@ -75,12 +75,12 @@ arch:
 race: servers ## run the tests under the race detector; needs a C compiler
 	$(SERVERS) go test -race -timeout 20m ./...
 
-fuzz: ## run each fuzz target for FUZZTIME (30s)
+fuzz: servers ## run each fuzz target for FUZZTIME (30s)
 	@go test -list '^Fuzz' ./... | awk '/^Fuzz/ { names[n++] = $$1 } \
 		/^ok/ { for (i = 0; i < n; i++) print $$2, names[i]; n = 0 }' | \
 	while read -r package target; do \
 		echo "$$package $$target"; \
-		go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 5x "$$package" </dev/null; \
+		$(SERVERS) go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 5x "$$package" </dev/null; \
 	done
 
 bench: servers ## run the benchmarks that match BENCH (all)
