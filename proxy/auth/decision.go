@@ -22,6 +22,7 @@ type Reason uint8
 // The reasons, ordered so that of several rows the one closest to an allowed key is told.
 const (
 	Unavailable Reason = iota // the source could not be asked, and no last known answer may be used
+	Flooding                  // the address has spent its look-ups that find nothing, and nobody else knows the key
 	Malformed
 	NoSuchKey
 	WrongSecret
@@ -32,7 +33,8 @@ const (
 )
 
 var reasonNames = [...]string{
-	Unavailable: "unavailable", Malformed: "malformed", NoSuchKey: "no_such_key", WrongSecret: "wrong_secret",
+	Unavailable: "unavailable", Flooding: "flooding", Malformed: "malformed",
+	NoSuchKey: "no_such_key", WrongSecret: "wrong_secret",
 	Revoked: "revoked", Expired: "expired", Suspended: "suspended", Allowed: "allowed",
 }
 
@@ -42,7 +44,7 @@ func (r Reason) String() string { return reasonNames[r] }
 // Outcome says whether a reason allows, denies, or leaves the question open.
 func (r Reason) Outcome() Outcome {
 	switch r {
-	case Unavailable:
+	case Unavailable, Flooding:
 		return Unknown
 	case Allowed:
 		return Allow

@@ -3,6 +3,7 @@ package auth
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -14,6 +15,7 @@ type purpose uint8
 
 const (
 	asked   purpose = iota // any tier may answer
+	unpaid                 // any may, but the source is asked only about what others know: the askers' addresses are spent
 	doubted                // only the source may
 )
 
@@ -44,8 +46,9 @@ type flights struct {
 
 type flight struct {
 	done    chan struct{}
-	answer  answer // written before done is closed, read after
-	recheck bool   // guarded by flights.mu: a look came while flying
+	answer  answer      // written before done is closed, read after
+	recheck bool        // guarded by flights.mu: a look came while flying
+	charged atomic.Bool // somebody has the look-up on their account
 }
 
 // answer is what the tiers said. Without an entry, reason tells why.
@@ -54,6 +57,7 @@ type answer struct {
 	reason Reason
 	note   note // what had been heard when the answer was still to be read
 	again  bool // an eviction came between reading and storing: nothing is known
+	mine   bool // for one of the waiters: the look-up is on their account
 }
 
 func newFlights(a asker) *flights {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"net/netip"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -381,6 +382,11 @@ func newWaiting(ctx context.Context) *waiting {
 func (w *waiting) Done() <-chan struct{} {
 	w.once.Do(func() { close(w.joined) })
 	return w.Context.Done()
+}
+
+// Resolve asks from nowhere: nobody is charged.
+func (p *proxy) Resolve(ctx context.Context, key []byte) auth.Decision {
+	return p.Resolver.Resolve(ctx, key, netip.Addr{})
 }
 
 // resolving is a Resolve under way.

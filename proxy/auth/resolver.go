@@ -10,6 +10,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"log/slog"
+	"net/netip"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -68,6 +69,7 @@ type Resolver struct {
 	flights *flights
 	evicts  *evictions
 	leases  *leaseWaits
+	charges *charges
 
 	doubtedAt   atomic.Int64 // on the steady clock; 0: never
 	suspectUpTo atomic.Int64 // records that were filled up to this time on the steady clock are suspect
@@ -82,6 +84,8 @@ func New(cfg Config) *Resolver {
 		gate:   newGate(cfg.SourceRate, cfg.SourceConcurrency),
 		evicts: newEvictions(),
 		leases: newLeaseWaits(),
+
+		charges: newCharges(),
 	}
 	r.flights = newFlights(r)
 	return r
@@ -94,8 +98,9 @@ func (r *Resolver) Close() { r.flights.close() }
 func (r *Resolver) SourceHealthy() bool { return r.gate.healthy() }
 
 // Resolve decides about a presented key. It answers from memory where it can; else it waits for the other tiers until
-// ctx ends, at most half a second. The decision aliases key.
-func (r *Resolver) Resolve(ctx context.Context, key []byte) Decision {
+// ctx ends, at most half a second. Look-ups that find nothing are charged to the address that the key came from, unless
+// that is zero. The decision aliases key.
+func (r *Resolver) Resolve(ctx context.Context, key []byte, from netip.Addr) Decision {
 	prefix, ok := r.Format.Split(key)
 	if !ok {
 		return r.Metrics.decided(Decision{Reason: Malformed})
@@ -107,30 +112,48 @@ func (r *Resolver) Resolve(ctx context.Context, key []byte) Decision {
 
 	e, reason := r.fromMemory(prefix, n, steady)
 	if e == nil && reason != NoSuchKey {
-		got := r.fly(ctx, prefix, asked, n)
-		e, reason = got.entry, got.reason
+		e, reason = r.lookUp(ctx, prefix, n, from, steady)
 	}
 	if e == nil {
 		return r.Metrics.decided(Decision{Reason: reason})
 	}
 	d := decide(e, &p, prefix, now)
-	if d.Reason == WrongSecret && r.mayHaveChanged(e, steady) {
+	if d.Reason == WrongSecret && r.mayHaveChanged(e, steady) && !r.charges.spent(from, steady) {
 		if got := r.fly(ctx, prefix, doubted, n); got.entry != nil {
-			d = decide(got.entry, &p, prefix, now)
+			if d = decide(got.entry, &p, prefix, now); d.Reason == WrongSecret && got.mine {
+				r.charges.charge(from, r.clock.steady(time.Now()))
+			}
 		}
 	}
 	return r.Metrics.decided(d)
 }
 
+// lookUp asks the other tiers. Who has spent what their address may ask for waits for another flight than those who have
+// not: nobody is refused because of whom they wait with.
+func (r *Resolver) lookUp(ctx context.Context, prefix []byte, n note, from netip.Addr, steady int64) (entry, Reason) {
+	why := asked
+	if r.charges.spent(from, steady) {
+		why = unpaid
+	}
+	got := r.fly(ctx, prefix, why, n)
+	if got.reason == NoSuchKey && got.mine {
+		r.charges.charge(from, r.clock.steady(time.Now()))
+	}
+	return got.entry, got.reason
+}
+
 // fly waits for the flight for prefix. One that was under way may have read before a look or a doubt that had been
 // heard when this question came: its answer is for those who came earlier, and the next flight answers this one.
 func (r *Resolver) fly(ctx context.Context, prefix []byte, why purpose, n note) answer {
-	got := r.flights.join(prefix, why).wait(ctx)
+	fl := r.flights.join(prefix, why)
+	got := fl.wait(ctx)
 	if got.reason != Unavailable && got.note.before(n) {
 		ctx, cancel := context.WithTimeout(ctx, flightBudget)
 		defer cancel()
-		got = r.flights.join(prefix, why).wait(ctx)
+		fl = r.flights.join(prefix, why)
+		got = fl.wait(ctx)
 	}
+	got.mine = !fl.charged.Swap(true)
 	got.entry = slices.Clone(got.entry) // the flight's is everybody's
 	return got
 }

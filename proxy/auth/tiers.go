@@ -38,7 +38,7 @@ func (r *Resolver) ask(ctx context.Context, key flightKey) answer {
 		q.note, q.copied = r.gens.note(q.prefix), nil
 	}
 	r.awaitLease(ctx, q, wait)
-	if q.why == asked && q.held() && q.seen.Now < q.seen.Record.FreshUntil && !r.toVerify(q) {
+	if q.why != doubted && q.held() && q.seen.Now < q.seen.Record.FreshUntil && !r.toVerify(q) {
 		r.Metrics.looked(TierShared, hit)
 		return q.answer(r.keepSeen(q))
 	}
@@ -116,7 +116,11 @@ func (q *quest) overwritten(reading Reading) bool {
 
 // askSource reads the truth within the source's budget and stores what it says.
 func (r *Resolver) askSource(ctx context.Context, q *quest) answer {
-	known := q.why == asked && (q.met || q.held())
+	known := q.why != doubted && (q.met || q.held())
+	if q.why == unpaid && !known {
+		r.Metrics.looked(TierSource, refused)
+		return q.failed(Flooding)
+	}
 	leave, err := r.enter(ctx, known)
 	if err != nil {
 		r.Metrics.looked(TierSource, refused)

@@ -4,6 +4,7 @@ package server
 import (
 	"context"
 	"log/slog"
+	"net/netip"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -17,9 +18,10 @@ import (
 	"keygate/shared/serving"
 )
 
-// Authenticator decides whether a presented key may pass. The decision aliases key.
+// Authenticator decides whether a presented key, which came from an address or from nowhere known, may pass. The decision
+// aliases key.
 type Authenticator interface {
-	Resolve(ctx context.Context, key []byte) auth.Decision
+	Resolve(ctx context.Context, key []byte, from netip.Addr) auth.Decision
 }
 
 // Forwarder sends one admitted request to its upstream and fills the response.
@@ -96,7 +98,8 @@ func (s *Server) answer(x *exchange) {
 		s.refuse(x, refusal.Credential(err))
 		return
 	}
-	decision := s.Auth.Resolve(context.Background(), key) // bounded by itself; a shutdown must not cut it off
+	// Bounded by itself; a shutdown must not cut it off.
+	decision := s.Auth.Resolve(context.Background(), key, s.locate(x).Client())
 	x.resolved = time.Now()
 	if decision.Outcome() != auth.Allow {
 		s.refuse(x, refusal.Decision(decision))

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -32,10 +33,14 @@ func TestMain(m *testing.M) {
 }
 
 // decider answers by the key itself: the name of a reason.
-type decider struct{ asked int }
+type decider struct {
+	asked int
+	from  netip.Addr // of the last one
+}
 
-func (d *decider) Resolve(_ context.Context, key []byte) auth.Decision {
+func (d *decider) Resolve(_ context.Context, key []byte, from netip.Addr) auth.Decision {
 	d.asked++
+	d.from = from
 	for reason := auth.Unavailable; reason <= auth.Allowed; reason++ {
 		if reason.String() == string(key) {
 			return auth.Decision{Reason: reason, Principal: auth.Principal{OrgID: "org-1", Prefix: []byte("prefix")}}
@@ -214,6 +219,26 @@ func TestTheUpstreamIsToldWhereARequestComesFrom(t *testing.T) {
 	check(1, "127.0.0.1:0", "\r\nX-Real-IP: 203.0.113.7\r\nX-Forwarded-For: 203.0.113.7, 127.0.0.1\r\nX-Forwarded-Proto: https"+host)
 	check(1, "[::1]:0", "\r\nX-Real-IP: 203.0.113.7\r\nX-Forwarded-For: 203.0.113.7, ::1\r\nX-Forwarded-Proto: https"+host)
 	check(0, "unix:"+filepath.Join(t.TempDir(), "s"), "\r\nX-Forwarded-Proto: http"+host)
+}
+
+func TestAKeyIsLookedUpForTheAddressThatItCameFrom(t *testing.T) {
+	raw := strings.Replace(get("allowed"), "Host", "X-Forwarded-For: 6.6.6.6, 203.0.113.7\r\nHost", 1)
+	check := func(hops int, address, want string) {
+		t.Helper()
+		f := start(t, func(c *server.Config) {
+			c.Address = address
+			c.Policy = identity.New(identity.Policy{OrgHeader: "X-Org-Id", Carriers: identity.XAPIKey, TrustedHops: hops})
+		})
+		f.send(raw)
+		if got := f.auth.from.String(); got != want {
+			t.Errorf("%d hops at %s: looked up for %s, want %s", hops, address, got, want)
+		}
+	}
+	check(0, "127.0.0.1:0", "127.0.0.1")
+	check(1, "127.0.0.1:0", "203.0.113.7")
+	check(0, "[::1]:0", "::1")
+	check(0, "unix:"+filepath.Join(t.TempDir(), "s"), "invalid IP")
+	check(1, "unix:"+filepath.Join(t.TempDir(), "s"), "203.0.113.7")
 }
 
 func TestTheRequestIdIsKeptIfSaneAndMintedElse(t *testing.T) {

@@ -3,6 +3,7 @@ package server
 import (
 	"bytes"
 	"context"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -35,7 +36,7 @@ type watcher struct {
 
 // check cuts the exchange off if its key is denied. Where nobody can be asked, it goes on: it was allowed once.
 func (w *watcher) check() {
-	denied := w.auth.Resolve(context.Background(), w.key).Outcome() == auth.Deny
+	denied := w.auth.Resolve(context.Background(), w.key, netip.Addr{}).Outcome() == auth.Deny
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	switch {

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"net/netip"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,7 +16,7 @@ type fates struct {
 	keys    []string
 }
 
-func (f *fates) Resolve(_ context.Context, key []byte) auth.Decision {
+func (f *fates) Resolve(_ context.Context, key []byte, _ netip.Addr) auth.Decision {
 	f.keys = append(f.keys, string(key))
 	reason := f.reasons[0]
 	if len(f.reasons) > 1 {

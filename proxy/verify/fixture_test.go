@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -73,10 +74,10 @@ type held struct {
 	began, finish chan struct{}
 }
 
-func (h *held) Resolve(ctx context.Context, key []byte) auth.Decision {
+func (h *held) Resolve(ctx context.Context, key []byte, from netip.Addr) auth.Decision {
 	close(h.began)
 	<-h.finish
-	return h.Authenticator.Resolve(ctx, key)
+	return h.Authenticator.Resolve(ctx, key, from)
 }
 
 func must[T any](tb testing.TB) func(T, error) T {

@@ -9,6 +9,7 @@ package verify
 import (
 	"context"
 	"log/slog"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -25,7 +26,7 @@ import (
 
 // Authenticator decides whether a presented key may pass. The decision aliases key.
 type Authenticator interface {
-	Resolve(ctx context.Context, key []byte) auth.Decision
+	Resolve(ctx context.Context, key []byte, from netip.Addr) auth.Decision
 }
 
 // Config is what a Server needs; all fields must be set, but DrainDelay.
@@ -89,7 +90,8 @@ func (s *Server) ask(ctx *fasthttp.RequestCtx, lines *header.Lines) (who auth.Pr
 	if err != nil {
 		return who, refusal.Credential(err)
 	}
-	decision := s.Auth.Resolve(context.Background(), key) // bounded by itself; a shutdown must not cut it off
+	// Bounded by itself; a shutdown must not cut it off. All come from the address of the proxy that asks.
+	decision := s.Auth.Resolve(context.Background(), key, netip.Addr{})
 	if decision.Outcome() != auth.Allow {
 		return who, refusal.Decision(decision)
 	}
