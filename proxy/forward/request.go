@@ -11,16 +11,12 @@ import (
 	"time"
 
 	"keygate/proxy/header"
+	"keygate/shared/serving"
 )
 
-const (
-	// maxHeld is how long a body may be to be held in memory: a request's to be sent in one piece, and again if need
-	// be; an answer's so that its breaking off can still become an answer of ours.
-	maxHeld = 64 << 10
-
-	// prefetched is how much of a body fasthttp reads before it calls the handler.
-	prefetched = 8 << 10
-)
+// maxHeld is how long a body may be to be held in memory: a request's to be sent in one piece, and again if need be; an
+// answer's so that its breaking off can still become an answer of ours.
+const maxHeld = 64 << 10
 
 // prepare writes the request, with the whole body if it is short and its length known. Chunks are never held: they may
 // be one side of a conversation. A server that streams gives a stream exactly to requests that had framing.
@@ -59,15 +55,18 @@ func (c *call) prepare() error {
 	return c.hold(body, int(c.length))
 }
 
-// hold reads a body behind the head.
+// hold reads a body behind the head. The client may take its time, but may not stall.
 func (c *call) hold(body io.Reader, size int) error {
-	if size > prefetched {
-		_ = c.ctx.SetReadDeadline(time.Now().Add(c.f.cfg.IdleTimeout))
-	}
 	from := len(c.out)
 	c.out = slices.Grow(c.out, size)[:from+size]
-	if _, err := io.ReadFull(body, c.out[from:]); err != nil {
-		return clientError(err)
+	for rest := c.out[from:]; len(rest) > 0; {
+		if !serving.Arrived(c.ctx) {
+			_ = c.ctx.SetReadDeadline(time.Now().Add(c.f.cfg.IdleTimeout))
+		}
+		n, err := body.Read(rest)
+		if rest = rest[n:]; err != nil && len(rest) > 0 {
+			return clientError(err)
+		}
 	}
 	return nil
 }

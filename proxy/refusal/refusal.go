@@ -29,10 +29,13 @@ func Unparsed(err error) problem.Problem {
 
 // Header is for errors of package header.
 func Header(err error) problem.Problem {
-	if err == header.ErrTooMany {
+	switch err {
+	case header.ErrTooMany:
 		return problem.Problem{
 			Code: problem.HeadersTooLarge, Detail: fmt.Sprintf("At most %d header lines are accepted.", header.MaxLines),
 		}
+	case header.ErrExpectation:
+		return problem.Problem{Code: problem.ExpectationFailed, Detail: "The only expectation that can be met is 100-continue."}
 	}
 	return problem.Problem{Code: problem.BadRequest, Detail: "The request was not understood: " + err.Error() + "."}
 }

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/valyala/fasthttp"
-
 	"keygate/proxy/header"
 	"keygate/proxy/refusal"
 	"keygate/shared/problem"
@@ -35,24 +33,19 @@ func (s *Server) admit(x *exchange) (problem.Problem, bool) {
 			Code: problem.MethodNotAllowed, Detail: "CONNECT and TRACE are not forwarded; every other method is.",
 		}, false
 	}
-	if !originForm(head.Method(), x.target) {
+	if x.target, err = x.lines.OriginForm(head.Method(), x.target); err != nil {
 		x.broken = true
-		return problem.Problem{
-			Code: problem.BadRequest, Detail: "The request target must be a path: name the host in the Host header alone.",
-		}, false
+		return refusal.Header(err), false
+	}
+	if err := x.lines.CheckExpect(); err != nil && head.IsHTTP11() {
+		x.broken = true
+		return refusal.Header(err), false
 	}
 	if length := int64(head.ContentLength()); s.MaxBody > 0 && length > s.MaxBody {
 		x.broken = true
 		return tooLarge(s.MaxBody), false
 	}
 	return problem.Problem{}, true
-}
-
-func originForm(method, target []byte) bool {
-	if len(target) == 1 && target[0] == '*' {
-		return string(method) == fasthttp.MethodOptions
-	}
-	return len(target) > 0 && target[0] == '/'
 }
 
 func tooLarge(limit int64) problem.Problem {

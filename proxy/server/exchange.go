@@ -18,12 +18,13 @@ import (
 type exchange struct {
 	ctx      *fasthttp.RequestCtx
 	lines    header.Lines
-	target   []byte // path and query as the client sent them
+	target   []byte // path and query as the client sent them; until it is admitted, all of the target
 	header   []byte // the lines for the upstream
 	minted   [36]byte
-	org      []byte // the organization of the key
-	key      []byte // presented, while the request is forwarded
-	kept     []byte // the client's own request id, if it is worth keeping
+	org      []byte         // the organization of the key
+	key      []byte         // presented, while the request is forwarded
+	kept     []byte         // the client's own request id, if it is worth keeping
+	who      auth.Principal // none for what is public
 	vouched  identity.Vouch
 	origin   identity.Origin
 	located  bool // origin is known

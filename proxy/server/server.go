@@ -66,7 +66,7 @@ func New(cfg Config) *Server {
 	s.exchanges.pool.New = func() any { return newExchange(s) }
 	s.Server = serving.New(serving.Config{
 		Listen: cfg.Address, Limits: cfg.Limits, TLS: cfg.TLS,
-		Handler: s.serve, Refuse: s.refuseUnparsed,
+		Handler: s.serve, Refuse: s.refuseUnparsed, Expect: s.expect, Early: true,
 		MaxHeader: maxHeader, ReadTimeout: cfg.HeaderTimeout, IdleTimeout: cfg.IdleTimeout, DrainDelay: cfg.DrainDelay,
 		Logger: cfg.Logger, Metrics: cfg.Metrics,
 	})
@@ -78,42 +78,65 @@ const maxHeader = 64 << 10
 
 // serve is the data path.
 func (s *Server) serve(ctx *fasthttp.RequestCtx) {
-	x := s.exchanges.acquire(ctx)
+	x, expected := ctx.UserValue(expectedKey).(*exchange)
+	if !expected {
+		x = s.exchanges.acquire(ctx)
+	}
 	defer s.exchanges.release(x)
-	s.answer(x)
+	if expected || s.lets(x) {
+		s.forward(x)
+	}
 	s.finish(x)
 }
 
-func (s *Server) answer(x *exchange) {
+// expectedKey leads from a request to its exchange, if expect has let it pass.
+const expectedKey = "exchange"
+
+// expect does what can be done before the body is sent: a client that waits with it learns that it is refused, and has not
+// sent it in vain.
+func (s *Server) expect(ctx *fasthttp.RequestCtx) (status int) {
+	x := s.exchanges.acquire(ctx)
+	if s.lets(x) {
+		ctx.SetUserValue(expectedKey, x)
+		return fasthttp.StatusContinue
+	}
+	s.finish(x)
+	s.exchanges.release(x)
+	return ctx.Response.StatusCode()
+}
+
+// lets says whether the request may be forwarded, and answers it if not.
+func (s *Server) lets(x *exchange) bool {
 	if p, ok := s.admit(x); !ok {
 		s.refuse(x, p)
-		return
+		return false
 	}
 	if s.public.lets(x) {
-		s.forward(x, auth.Principal{}, nil)
-		return
+		return true
 	}
 	key, err := s.Policy.Credential(x.lines)
 	if err != nil {
 		s.refuse(x, refusal.Credential(err))
-		return
+		return false
 	}
 	// Bounded by itself; a shutdown must not cut it off.
 	decision := s.Auth.Resolve(context.Background(), key, s.locate(x).Client())
 	x.resolved = time.Now()
 	if decision.Outcome() != auth.Allow {
 		s.refuse(x, refusal.Decision(decision))
-		return
+		return false
 	}
-	x.key = key
-	s.forward(x, decision.Principal, x.watch)
+	x.who, x.key = decision.Principal, key
+	return true
 }
 
-func (s *Server) forward(x *exchange, who auth.Principal, watch func(cut func()) (stop func())) {
-	x.header = s.Policy.AppendHeader(x.header[:0], x.lines, s.vouch(x, who))
-	err := s.Forward.Forward(x.ctx, forward.Exchange{
-		Header: x.header, Target: x.target, Upgrade: string(x.upgrade()), Watch: watch,
-	})
+func (s *Server) forward(x *exchange) {
+	x.header = s.Policy.AppendHeader(x.header[:0], x.lines, s.vouch(x, x.who))
+	exchange := forward.Exchange{Header: x.header, Target: x.target, Upgrade: string(x.upgrade())}
+	if x.key != nil {
+		exchange.Watch = x.watch
+	}
+	err := s.Forward.Forward(x.ctx, exchange)
 	if err != nil {
 		x.broken = leavesBody(err)
 		s.refuse(x, forwardProblem(err))

@@ -31,6 +31,7 @@ const (
 	IDReused              Code = "id_reused"
 	BodyTooLarge          Code = "body_too_large"
 	UnsupportedMediaType  Code = "unsupported_media_type"
+	ExpectationFailed     Code = "expectation_failed"
 	InvalidEvent          Code = "invalid_event"
 	HeadersTooLarge       Code = "headers_too_large"
 	UpstreamUnreachable   Code = "upstream_unreachable"
@@ -61,6 +62,7 @@ var kinds = map[Code]struct {
 	IDReused:              {409, "Id reused"},
 	BodyTooLarge:          {413, "Body too large"},
 	UnsupportedMediaType:  {415, "Unsupported media type"},
+	ExpectationFailed:     {417, "Expectation failed"},
 	InvalidEvent:          {422, "Invalid event"},
 	HeadersTooLarge:       {431, "Headers too large"},
 	UpstreamUnreachable:   {502, "Upstream unreachable"},

@@ -4,17 +4,23 @@ import (
 	"bytes"
 	"net"
 	"sync/atomic"
+	"time"
+
+	"github.com/valyala/fasthttp"
 )
 
 // wrapping is a listener of conns.
-type wrapping struct{ net.Listener }
+type wrapping struct {
+	net.Listener
+	stall time.Duration
+}
 
 func (w wrapping) Accept() (net.Conn, error) {
 	c, err := w.Listener.Accept()
 	if err != nil {
 		return nil, err
 	}
-	return &conn{Conn: c}, nil
+	return &conn{Conn: c, stall: w.stall}, nil
 }
 
 // conn is a client's connection, of which fasthttp gets to read only what has been judged.
@@ -28,6 +34,33 @@ type conn struct {
 	broken   error  // why no more of the requests is read
 	withheld []byte // what came after the byte that broke a rule
 	switched bool   // what comes is no longer made of requests
+
+	// Of the goroutine that writes.
+	stall   time.Duration // how long a client may take nothing of what is written
+	writeBy time.Time     // the deadline in force; zero for none
+	given   bool          // and somebody else has set it
+}
+
+// Write gives up on a client that takes nothing for as long as stall, and up to an eighth longer: a deadline of an earlier
+// write is kept if it is good enough. Whoever sets deadlines for writing is not interfered with.
+func (c *conn) Write(p []byte) (int, error) {
+	if now := time.Now(); !c.given && c.writeBy.Before(now.Add(c.stall)) {
+		c.writeBy = now.Add(c.stall + c.stall/8)
+		if err := c.Conn.SetWriteDeadline(c.writeBy); err != nil {
+			return 0, err
+		}
+	}
+	return c.Conn.Write(p)
+}
+
+func (c *conn) SetWriteDeadline(deadline time.Time) error {
+	c.writeBy, c.given = deadline, !deadline.IsZero()
+	return c.Conn.SetWriteDeadline(deadline)
+}
+
+func (c *conn) SetDeadline(deadline time.Time) error {
+	c.writeBy, c.given = deadline, !deadline.IsZero()
+	return c.Conn.SetDeadline(deadline)
 }
 
 // Read returns a FramingError from the first byte on that breaks a rule. What was read with it is kept: it may have come
@@ -62,4 +95,10 @@ func (c *conn) CloseWrite() error {
 		return half.CloseWrite()
 	}
 	return nil
+}
+
+// Arrived says whether the body of ctx has come to its end, so that to read it is not to wait.
+func Arrived(ctx *fasthttp.RequestCtx) bool {
+	c, ok := ctx.Conn().(*conn)
+	return ok && c.framing.phase == between
 }

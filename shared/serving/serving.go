@@ -25,16 +25,23 @@ type Config struct {
 	// Refuse answers what the HTTP parser gave up on; the connection is closed afterwards.
 	Refuse func(ctx *fasthttp.RequestCtx, err error)
 
+	// Expect, unless nil, is asked about a request with Expect: 100-continue before any of its body is read. 100 has the
+	// client send it, and Handler called; any other status ends the connection with the response that Expect has filled in.
+	Expect func(ctx *fasthttp.RequestCtx) (status int)
+
 	// IgnoreBody says that answers depend on the header alone: no body is waited for, and a request that announces one is
 	// the last of its connection, because whether and when it comes is not looked at.
 	IgnoreBody bool
+
+	// Early has Handler called when the first byte of a body has come. Else it is called when 8 KiB have, or all of it.
+	Early bool
 
 	// Origin says that answers are this program's own, and so carry a Date; a proxy passes on the upstream's.
 	Origin bool
 
 	MaxHeader   int           // bytes of the request line and header section
 	ReadTimeout time.Duration // of a header, and of what is read of a body before the handler runs
-	IdleTimeout time.Duration // between two requests
+	IdleTimeout time.Duration // between two requests, and of a client that takes nothing of its answer
 	DrainDelay  time.Duration // how long to go on serving after the stop was asked for
 	Logger      *slog.Logger
 	Metrics     *Metrics
@@ -58,8 +65,10 @@ func New(config Config) *Server {
 	s.http = &fasthttp.Server{
 		Handler:      s.serve,
 		ErrorHandler: config.Refuse,
-		Logger:       quiet{config.Logger},
-		ConnState:    stateChanged,
+
+		ExpectHandler: config.Expect, // ContinueHandler would leave a refused body to be taken for requests
+		Logger:        quiet{config.Logger},
+		ConnState:     stateChanged,
 
 		ReadBufferSize: config.MaxHeader,
 		ReadTimeout:    config.ReadTimeout,
@@ -74,6 +83,9 @@ func New(config Config) *Server {
 		NoDefaultDate:                !config.Origin,
 		SecureErrorLogMessage:        true,
 		CloseOnShutdown:              true,
+	}
+	if config.Early {
+		s.http.MaxRequestBodySize = 1
 	}
 	if config.IgnoreBody {
 		s.http.HeaderReceived = withoutBody
@@ -102,7 +114,7 @@ func (s *Server) Close() error {
 // returns when what was accepted has been answered, at most 25 seconds later.
 func (s *Server) Run(ctx context.Context) error {
 	served := make(chan error, 1)
-	go func() { served <- s.http.Serve(wrapping{s.listener}) }()
+	go func() { served <- s.http.Serve(wrapping{s.listener, s.config.IdleTimeout}) }()
 	select {
 	case err := <-served:
 		return errors.Join(fmt.Errorf("the listener on %s has ended", s.config.Listen), err)

@@ -178,7 +178,7 @@ func (j *judge) whole(a, r *message) bool {
 	status, closes := j.policy(r)
 	switch {
 	case status == 0 && a.status == 200:
-		if want := fmt.Sprintf("%s [%s]\n", r.target, j.org); r.method != "HEAD" && a.body != want {
+		if want := fmt.Sprintf("%s [%s]\n", r.asks(), j.org); r.method != "HEAD" && a.body != want {
 			j.fault("%s %s is answered by %q", r.method, r.target, a.body)
 		}
 		return true
@@ -217,8 +217,10 @@ func (j *judge) policy(r *message) (status int, closes bool) {
 		return 431, true
 	case strings.EqualFold(r.method, "CONNECT") || strings.EqualFold(r.method, "TRACE"):
 		return 405, true
-	case r.target[0] != '/' && (r.target != "*" || r.method != "OPTIONS"):
+	case r.asks() == "":
 		return 400, true
+	case r.version == "HTTP/1.1" && slices.ContainsFunc(r.values("expect"), func(e string) bool { return e != "" && !strings.EqualFold(e, "100-continue") }):
+		return 417, true
 	case carriers == 0:
 		return 401, false
 	case carriers > 1:
@@ -227,6 +229,30 @@ func (j *judge) policy(r *message) (status int, closes bool) {
 		return 401, false
 	}
 	return 0, false
+}
+
+// asks returns the target as it has to arrive: without the host, if that is the one of the Host field (RFC 9112, 3.2.2). It is
+// "" for what is no target for a server.
+func (m *message) asks() string {
+	if m.target[0] == '/' || m.target == "*" && m.method == "OPTIONS" {
+		return m.target
+	}
+	scheme, rest, _ := strings.Cut(m.target, "://")
+	hosts := m.values("host")
+	if scheme = strings.ToLower(scheme); scheme != "http" && scheme != "https" || len(hosts) == 0 {
+		return ""
+	}
+	end := strings.IndexAny(rest+"/", "/?")
+	host, path := rest[:end], rest[end:]
+	switch {
+	case !strings.EqualFold(host, hosts[0]):
+		return ""
+	case path == "" && m.method == "OPTIONS":
+		return "*"
+	case path == "" || path[0] == '?':
+		return "/" + path
+	}
+	return path
 }
 
 // tail weighs the answer to what is no request, or not a whole one.
@@ -325,7 +351,7 @@ func (j *judge) secondOpinion(n *noted) {
 
 // same says what was changed in a request on its way.
 func (j *judge) same(got *noted, sent *message) {
-	if got.method != sent.method || got.target != sent.target || got.body != sent.body {
+	if got.method != sent.method || got.target != sent.asks() || got.body != sent.body {
 		j.breach = true
 		j.fault("%s %.60s with %d bytes arrives as %s %.60s with %d", sent.method, sent.target, len(sent.body), got.method, got.target, len(got.body))
 	}
