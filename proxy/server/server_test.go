@@ -51,14 +51,15 @@ func (d *decider) Resolve(_ context.Context, key []byte, from netip.Addr) auth.D
 
 // upstream keeps what it is sent and answers 200, or fails.
 type upstream struct {
-	header, target string
-	err            error
-	calls          int
+	header, target, upgrade string
+	watched                 bool
+	err                     error
+	calls                   int
 }
 
 func (u *upstream) Forward(ctx *fasthttp.RequestCtx, x forward.Exchange) error {
 	u.calls++
-	u.header, u.target = string(x.Header), string(x.Target)
+	u.header, u.target, u.upgrade, u.watched = string(x.Header), string(x.Target), x.Upgrade, x.Watch != nil
 	if u.err == nil {
 		ctx.SetBodyString("from the upstream")
 	}
@@ -195,6 +196,35 @@ func TestWhatIsForwarded(t *testing.T) {
 		!strings.HasPrefix(f.upstream.header, "host: edge\r\nx-kept:  two\r\n") ||
 		!strings.Contains(f.upstream.header, "X-Org-Id: org-1\r\nX-Org-Key: prefix\r\nX-Keygate-Id: ") {
 		t.Errorf("the header was %q", f.upstream.header)
+	}
+}
+
+func TestAnUpgradeIsAskedForByBothItsLinesInHTTP11(t *testing.T) {
+	f := start(t)
+	const key = "Host: e\r\nX-API-Key: allowed\r\n"
+	for raw, want := range map[string]string{
+		"GET / HTTP/1.1\r\n" + key + "Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n":                          "websocket",
+		"GET / HTTP/1.1\r\n" + key + "Connection: keep-alive, upgrade\r\nupgrade: x/1\r\n\r\n":                    "x/1",
+		"GET / HTTP/1.1\r\n" + key + "Upgrade: websocket\r\n\r\n":                                                 "",
+		"GET / HTTP/1.1\r\n" + key + "Connection: Upgrade\r\n\r\n":                                                "",
+		"GET / HTTP/1.1\r\n" + key + "Connection: Upgrade\r\nUpgrade: a\r\nUpgrade: b\r\n\r\n":                    "",
+		"GET / HTTP/1.0\r\n" + key + "Connection: Upgrade, keep-alive\r\nUpgrade: websocket\r\n\r\n":              "",
+		"GET / HTTP/1.1\r\n" + key + "Connection: X\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nX: 1\r\n\r\n": "websocket",
+	} {
+		if response, _ := f.send(raw); response.StatusCode != 200 || f.upstream.upgrade != want || strings.Contains(strings.ToLower(f.upstream.header), "upgrade") {
+			t.Errorf("%q: %d, an upgrade to %q, with %q", raw, response.StatusCode, f.upstream.upgrade, f.upstream.header)
+		}
+	}
+}
+
+// What has been let through without a key has none that could be revoked.
+func TestWhoHasShownAKeyIsWatched(t *testing.T) {
+	f := start(t, func(c *server.Config) { c.Public = []string{"/docs"} })
+	if f.send(get("allowed")); !f.upstream.watched {
+		t.Error("an exchange with a key is not watched")
+	}
+	if f.send("GET /docs HTTP/1.1\r\nHost: e\r\n\r\n"); f.upstream.watched || f.upstream.calls != 2 {
+		t.Error("an exchange without a key is watched")
 	}
 }
 

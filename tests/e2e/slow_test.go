@@ -60,3 +60,44 @@ func TestAHeadThatComesTooSlowlyIsCutHoweverManySendOne(t *testing.T) {
 		t.Errorf("afterwards, an honest client is answered %v", got)
 	}
 }
+
+// Whoever has shown a key may take as long as it needs, as long as it goes on.
+func TestABodyMayTakeLongerThanAHead(t *testing.T) {
+	t.Parallel()
+	s := newEdge(t)
+	api := startUpstream(t, nil)
+	proxy := s.proxy(api.url, "--header-timeout", "300ms")
+	key := "X-API-Key: " + s.createKey("acme").Key
+	for _, body := range []string{strings.Repeat("a", 50), pattern(20<<10) + strings.Repeat("b", 50), pattern(100<<10) + strings.Repeat("c", 50)} {
+		for _, text := range []string{request("POST", "/", body, key), chunked("POST", "/", []string{key}, []string{body[:len(body)-10], body[len(body)-10:]}, nil)} {
+			w := dial(t, proxy.addr)
+			w.send(text[:len(text)-48])
+			drip(w.conn, text[len(text)-48:]) // which takes a second
+			if got := w.receive("POST"); got.status != http.StatusOK {
+				t.Errorf("a body of %d bytes that takes its time is answered %v", len(body), got)
+			}
+			if got := api.one(t); got.body != body {
+				t.Errorf("of %d bytes, %d arrive", len(body), len(got.body))
+			}
+		}
+	}
+}
+
+// Answers that nobody reads fill what the kernel holds of them, and then somebody would wait for ever.
+func TestAClientThatReadsNothingIsCut(t *testing.T) {
+	t.Parallel()
+	s := newEdge(t)
+	proxy := s.proxy(named(t, pattern(60<<10)).url, "--idle-timeout", "500ms")
+	w := dial(t, proxy.addr)
+	one := request("GET", "/", "", "X-API-Key: "+s.createKey("acme").Key)
+	var writing sync.WaitGroup
+	writing.Go(func() { _, _ = io.WriteString(w.conn, strings.Repeat(one, 2000)) }) // 120 MB of answers
+	eventually(t, "the connection to be cut", func() bool {
+		return proxy.metric("keygate_proxy_upstream_requests_total") > 0 && proxy.metric("keygate_proxy_connections") == 0
+	})
+	_ = w.conn.Close()
+	writing.Wait()
+	if served := proxy.metric("keygate_proxy_upstream_requests_total"); served > 1900 {
+		t.Errorf("%v of 2000 answers were sent to nobody", served)
+	}
+}
