@@ -14,7 +14,10 @@ func (r *Resolver) Heard(c Change) {
 		for _, prefix := range c.Prefixes {
 			r.gens.look([]byte(prefix))
 			r.leases.wake(prefix)
-			r.flights.recheck(prefix, r.copyOf([]byte(prefix), r.gens.note([]byte(prefix))) != nil)
+			n := r.gens.note([]byte(prefix))
+			if e := r.copyOf([]byte(prefix), n); e != nil && e.note().looks != n.looks {
+				r.flights.recheck(prefix)
+			}
 		}
 	case c.Verb == Demote:
 		r.doubt()

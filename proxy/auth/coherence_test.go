@@ -300,3 +300,47 @@ func TestADelVoidsAFillThatRedisDidNotTake(t *testing.T) {
 	}
 	expect(t, "after the DEL", f.a.settled(t, k), auth.Revoked)
 }
+
+// Other proxies wait for whoever holds a lease, and so must not wait for one that has given up.
+func TestALeaseEndsWithTheFlightThatTookIt(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, false, nil)
+	k := f.truth.create(t)
+	stopped := f.a.hooks.arm("after lease")
+	given := f.a.resolve(t, k)
+	<-stopped.reached
+	f.a.source.hung.Store(true)
+	close(stopped.resume)
+	expect(t, "while the source hangs", <-given.decided, auth.Unavailable)
+	began := time.Now()
+	authtest.Eventually(t, "end of the lease", func() bool {
+		return errors.Is(f.operator.Get(t.Context(), redisstore.DefaultKeyPrefix+k.prefix).Err(), redis.Nil)
+	})
+	if took := time.Since(began); took > time.Second {
+		t.Errorf("the lease stood for another %v", took)
+	}
+}
+
+// A proxy hears its own writes. One more GET tells them from a DEL; the lease needs none.
+func TestAFillCostsOneMoreGet(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, false, nil)
+	const fills = 50
+	before := f.a.hooks.gets.Load()
+	for range fills {
+		k := f.truth.create(t)
+		stopped := f.a.hooks.arm("after lookup")
+		given := f.a.resolve(t, k)
+		<-stopped.reached
+		settle(t, f.operator, f.a) // the lease has been heard of, as it is where the source takes its time
+		close(stopped.resume)
+		expect(t, "cold", <-given.decided, auth.Allowed)
+		settle(t, f.operator, f.a)
+	}
+	<-time.After(100 * time.Millisecond) // what was heard last is being confirmed
+	if gets := f.a.hooks.gets.Load() - before; gets > 2*fills+fills/10 {
+		t.Errorf("%d GETs for %d fills", gets, fills)
+	} else {
+		t.Logf("%d GETs for %d fills", gets, fills)
+	}
+}

@@ -27,8 +27,10 @@ type flightKey struct {
 // asker answers for flights. *Resolver is the one there is.
 type asker interface {
 	ask(ctx context.Context, key flightKey) answer
-	// overtaken says whether a remove came since the answer's first tier was read. It does not block.
+	// overtaken says whether a remove came since the answer's first tier was read, and unconfirmed whether a look came
+	// since what decided it was read or written. They do not block.
 	overtaken(prefix string, a answer) bool
+	unconfirmed(prefix string, a answer) bool
 }
 
 // flights lets one goroutine per prefix ask the tiers, for everybody who waits for that prefix. No client owns a
@@ -47,7 +49,6 @@ type flights struct {
 type flight struct {
 	done    chan struct{}
 	answer  answer      // written before done is closed, read after
-	recheck bool        // guarded by flights.mu: a look came while flying
 	charged atomic.Bool // somebody has the look-up on their account
 }
 
@@ -87,15 +88,17 @@ func (f *flights) startLocked(key flightKey) *flight {
 	return fl
 }
 
-// recheck has the copy of prefix confirmed in the background. A flight under way is told to do so after landing,
-// because it may have read before what the look was about.
-func (f *flights) recheck(prefix string, copied bool) {
+// recheck has the copy of prefix confirmed in the background. A flight under way sees the look when it lands.
+func (f *flights) recheck(prefix string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if fl, ok := f.flying[flightKey{prefix, asked}]; ok {
-		fl.recheck = true
-	} else if copied && len(f.flying) < maxRechecks {
-		f.startLocked(flightKey{prefix, asked})
+	f.recheckLocked(prefix)
+}
+
+func (f *flights) recheckLocked(prefix string) {
+	key := flightKey{prefix, asked}
+	if _, flying := f.flying[key]; !flying && len(f.flying) < maxRechecks {
+		f.startLocked(key)
 	}
 }
 
@@ -129,8 +132,8 @@ func (f *flights) land(ctx context.Context, key flightKey, fl *flight, got answe
 	delete(f.flying, key)
 	fl.answer = got
 	close(fl.done)
-	if fl.recheck && got.entry != nil {
-		f.startLocked(key)
+	if got.entry != nil && f.asker.unconfirmed(key.prefix, got) {
+		f.recheckLocked(key.prefix)
 	}
 	return true
 }

@@ -12,7 +12,8 @@ import (
 type script struct {
 	asked   chan flightKey
 	answers chan answer
-	removes uint32 // owned by the test while no flight lands
+	removes uint32 // as looks owned by the test while no flight lands
+	looks   uint32
 }
 
 func newScript() *script { return &script{asked: make(chan flightKey), answers: make(chan answer)} }
@@ -31,7 +32,8 @@ func (s *script) ask(ctx context.Context, key flightKey) answer {
 	}
 }
 
-func (s *script) overtaken(_ string, a answer) bool { return a.note.removes != s.removes }
+func (s *script) overtaken(_ string, a answer) bool   { return a.note.removes != s.removes }
+func (s *script) unconfirmed(_ string, a answer) bool { return a.note.looks != s.looks }
 
 func anEntry() entry { return newEntry(&Record{Fill: "f", Keys: []Key{good()}}, note{}, lifetime{}, 0) }
 
@@ -106,13 +108,39 @@ func TestALookDuringAFlightIsConfirmedAfterIt(t *testing.T) {
 	s := newScript()
 	f := newFlights(s)
 	defer f.close()
-	fl := f.join([]byte("p"), asked)
-	<-s.asked
-	f.recheck("p", false)
-	s.answers <- answer{entry: anEntry()}
-	fl.wait(t.Context())
-	<-s.asked // by itself
-	s.answers <- answer{entry: anEntry()}
+	for _, why := range []purpose{asked, unpaid, doubted} {
+		fl := f.join([]byte("p"), why)
+		<-s.asked
+		s.looks++
+		f.recheck("p")
+		s.answers <- answer{entry: anEntry(), note: note{looks: s.looks - 1}}
+		fl.wait(t.Context())
+		if key := <-s.asked; key.purpose != asked { // by itself
+			t.Errorf("the source was asked to confirm what purpose %d had stored", why)
+		}
+		s.answers <- answer{entry: anEntry(), note: note{looks: s.looks}}
+	}
+}
+
+// What was heard before the record was written, above all the flight's own lease, needs no confirmation.
+func TestALookThatAFlightKnowsOfIsNotConfirmed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newScript()
+		f := newFlights(s)
+		fl := f.join([]byte("p"), asked)
+		<-s.asked
+		s.looks++
+		f.recheck("p")
+		s.answers <- answer{entry: anEntry(), note: note{looks: s.looks}}
+		fl.wait(t.Context())
+		synctest.Wait()
+		select {
+		case <-s.asked:
+			t.Error("asked again")
+		default:
+		}
+		f.close()
+	})
 }
 
 func TestANegativeAnswerIsNotRechecked(t *testing.T) {
@@ -121,7 +149,8 @@ func TestANegativeAnswerIsNotRechecked(t *testing.T) {
 		f := newFlights(s)
 		fl := f.join([]byte("p"), asked)
 		<-s.asked
-		f.recheck("p", false) // the lease that this very flight took is heard as a look
+		s.looks++ // the lease that this very flight took is heard as a look
+		f.recheck("p")
 		s.answers <- answer{reason: NoSuchKey}
 		fl.wait(t.Context())
 		synctest.Wait()

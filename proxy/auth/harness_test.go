@@ -252,6 +252,8 @@ type hooks struct {
 	mu    sync.Mutex
 	armed map[string]*stop
 
+	gets atomic.Int64
+
 	storeFails atomic.Bool  // Redis takes no records
 	ahead      atomic.Int64 // the clock of Redis, by milliseconds
 }
@@ -293,6 +295,7 @@ type hookedCache struct {
 }
 
 func (c *hookedCache) Get(ctx context.Context, prefix string) (auth.Reading, error) {
+	c.hooks.gets.Add(1)
 	c.hooks.at("before get")
 	defer c.hooks.at("after get")
 	r, err := c.Cache.Get(ctx, prefix)

@@ -210,11 +210,17 @@ func (r *Resolver) release(ctx context.Context, q *quest) bool {
 	return released || err != nil // a lease that could not be released ends by itself after two seconds
 }
 
-// unlease gives up a lease of ours. A record that stands there is the last known answer, of all proxies: it stays.
+// unlease gives up a lease of ours. A record that stands there is the last known answer, of all proxies: it stays. A
+// flight that has no time left leaves this behind, for others would wait for the lease.
 func (r *Resolver) unlease(ctx context.Context, q *quest) {
-	if q.seen.State == Absent {
-		r.release(ctx, q)
+	if q.seen.State != Absent {
+		return
 	}
+	if ctx.Err() == nil {
+		r.release(ctx, q)
+		return
+	}
+	r.flights.wg.Go(func() { r.release(context.WithoutCancel(ctx), q) })
 }
 
 // replaceable says that what stands in the shared cache may be replaced by us: not another's lease or a foreign value.
@@ -286,6 +292,12 @@ func (r *Resolver) lifetime(began, readAt int64, flags byte) lifetime {
 	ttl := r.CacheTTL.Milliseconds()
 	ttl -= mathrand.Int64N(ttl/10 + 1) // so that keys stored together are not refreshed together
 	return lifetime{freshUntil: began + ttl, refreshAt: began + ttl*8/10, readAt: readAt}
+}
+
+// unconfirmed says whether a look came since the answer was read or written. The lease of the quest itself came before
+// that; its record is heard of afterwards, and perhaps by one message with a DEL that followed at once.
+func (r *Resolver) unconfirmed(prefix string, a answer) bool {
+	return r.gens.note([]byte(prefix)).looks != a.note.looks
 }
 
 // overtaken says whether a remove came since the quest behind a began.
