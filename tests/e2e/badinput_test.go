@@ -200,7 +200,7 @@ func noHTTP(b *bad, key string) {
 		lines(post, host, key, length, "Na me: x") + "{}",
 		lines(post, host, key, length, "X-Bare: a\nX-Line: b") + "{}",
 		lines(post, host, key, length, "X-Nul: a\x00b") + "{}",
-		lines("POST http://api.example.com/v1/events HTTP/1.1", host, key, length) + "{}",
+		lines("POST http://other.example.com/v1/events HTTP/1.1", host, key, length) + "{}",
 		lines("POST v1/events HTTP/1.1", host, key, length) + "{}",
 		lines("PRI * HTTP/2.0") + "SM\r\n\r\n",
 		"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",

@@ -69,7 +69,7 @@ func TestADeadRedisIsAnErrorAtOnceAndRecovers(t *testing.T) {
 	server := servers.StartRedis(t)
 	c := withDeadline(t, server)
 	recovers(t, c)
-	token := fill(t, c, "held")
+	token := fill(t, open(t, config(t, server.URL(), "a", "")), "held") // 50 ms are not always enough for that
 	server.Kill()
 	for range 100 {
 		if _, err := c.Get(t.Context(), "p"); err == nil {
