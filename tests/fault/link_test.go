@@ -5,6 +5,7 @@ import (
 	"net"
 	"sync"
 	"testing"
+	"time"
 )
 
 // A link is a stretch of network in front of a server, which can be made to fail.
@@ -16,6 +17,7 @@ type link struct {
 	all     sync.WaitGroup
 	mu      sync.Mutex
 	mode    mode
+	delay   time.Duration
 	changed chan struct{} // closed when mode changes
 	conns   map[*net.TCPConn]struct{}
 	lost    int // answers
@@ -30,6 +32,7 @@ const (
 	holds         // nothing passes, and nothing is closed
 	dribbles      // a few bytes at a time
 	loses         // an answer that has been given in full is dropped, and its connection reset
+	delays        // each way takes so long
 )
 
 // readyForQuery is the end of an answer of PostgreSQL outside of a transaction: what it answers is committed.
@@ -68,6 +71,20 @@ func (l *link) set(m mode) {
 	if m == refuses {
 		l.resetLocked()
 	}
+}
+
+// slow makes each way take so long.
+func (l *link) slow(delay time.Duration) {
+	l.mu.Lock()
+	l.delay = delay
+	l.mu.Unlock()
+	l.set(delays)
+}
+
+func (l *link) delayed() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.delay
 }
 
 // reset ends all connections as a network does that has forgotten them.
@@ -172,6 +189,8 @@ func (l *link) copy(to, from *net.TCPConn, answers bool) {
 			return // and set has reset it
 		case dribbles:
 			size = 7 // no message of either protocol fits
+		case delays:
+			<-time.After(l.delayed())
 		case loses:
 			if answers && l.ends(chunk) {
 				l.lose(to, from)

@@ -32,8 +32,9 @@ type stack struct {
 
 // apiKey is what `keys create --json` prints.
 type apiKey struct {
-	Key   string `json:"key"`
-	OrgID string `json:"org_id"`
+	Key    string `json:"key"`
+	Prefix string `json:"prefix"`
+	OrgID  string `json:"org_id"`
 }
 
 // newStack starts everything over a database. The writer reaches it by its own URL, which may lead over a link.

@@ -19,23 +19,26 @@ import (
 	"keygate/tests/servers"
 )
 
-// documentedUser returns the words of the command that the package's documentation gives.
+const page = "../../../docs/redis.md"
+
+// documentedUser returns the words of the command that the documentation gives.
 func documentedUser(t *testing.T) (args []any) {
 	t.Helper()
-	source, err := os.ReadFile("doc.go")
+	text, err := os.ReadFile(page)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, command, ok := strings.Cut(string(source), "ACL SETUSER")
-	command, _, more := strings.Cut(command, "\n//\n")
-	if !ok || !more {
-		t.Fatal("doc.go gives no ACL SETUSER")
+	for line := range strings.Lines(string(text)) {
+		if !strings.HasPrefix(line, "ACL SETUSER ") {
+			continue
+		}
+		for _, word := range strings.Fields(line) {
+			args = append(args, word)
+		}
+		return args
 	}
-	args = []any{"acl", "setuser"}
-	for _, word := range strings.Fields(strings.NewReplacer("//", "", `\`, "").Replace(command)) {
-		args = append(args, word)
-	}
-	return args
+	t.Fatal(page + " gives no ACL SETUSER")
+	return nil
 }
 
 func TestTheDocumentedUserMayDoAllThatIsNeeded(t *testing.T) {

@@ -35,11 +35,5 @@
 //
 // # Access
 //
-// An ACL user needs, with `keygate:` as above and nothing else on the server in reach:
-//
-//	ACL SETUSER keygate on >PASSWORD resetkeys ~org:prefix:* ~keygate:* resetchannels &__redis__:invalidate &keygate:* \
-//	    -@all +get +set +del +time +eval +evalsha +zadd +zrem +zscore +zrangebyscore +zremrangebyscore +pexpire \
-//	    +publish +subscribe +client|id +client|tracking +hello +auth +select
-//
-// and in a cluster also +cluster|slots and +asking. Tested on Redis 7.0; nothing used is younger than 6.2.
+// docs/redis.md gives the ACL user that is enough, the forms of the URL, and what a shared server means.
 package redisstore

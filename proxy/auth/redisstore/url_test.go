@@ -1,6 +1,8 @@
 package redisstore
 
 import (
+	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -54,6 +56,22 @@ func TestURLs(t *testing.T) {
 	o, err := options("redis://h?pool_size=7&master_name=m&sentinel_password=t")
 	if err != nil || o.PoolSize != 7 || o.SentinelPassword != "t" {
 		t.Errorf("%+v, %v", o, err)
+	}
+}
+
+func TestTheDocumentedURLsAreUnderstood(t *testing.T) {
+	text, err := os.ReadFile("../../../docs/redis.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := regexp.MustCompile("(?m)^\\|.*\\| `([a-z]+://[^`]+)` \\|$").FindAllStringSubmatch(string(text), -1)
+	if len(found) < 7 {
+		t.Fatalf("docs/redis.md gives %d URLs", len(found))
+	}
+	for _, match := range found {
+		if _, err := options(match[1]); err != nil {
+			t.Errorf("%s: %v", match[1], err)
+		}
 	}
 }
 
