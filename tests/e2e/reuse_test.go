@@ -171,6 +171,9 @@ func (c *crowd) request() (sentRequest, string) {
 	r.nonce = fmt.Sprintf("%s-%d", kind, c.count.Add(1))
 	target := fmt.Sprintf("/%s/%d/%d", r.nonce, k, size)
 	lines, body := []string{"X-API-Key: " + r.key.Key, "X-Request-Id: " + r.nonce}, bodyFor(r.nonce, size)
+	if size > 0 && rand.IntN(4) == 0 { // and sends its body without waiting for the answer
+		lines = append(lines, "Expect: 100-continue")
+	}
 	if size > 0 && rand.IntN(2) == 0 {
 		at := rand.IntN(size)
 		return r, chunked(r.method, target, lines, strings.Fields(body[:at]+" "+body[at:]), nil)
@@ -218,6 +221,9 @@ var errCut = errors.New("cut off")
 // receive wants an answer to be that to r.
 func (c *crowd) receive(reader *bufio.Reader, r sentRequest) (closes bool, err error) {
 	response, err := http.ReadResponse(reader, &http.Request{Method: r.method})
+	for err == nil && response.StatusCode == http.StatusContinue {
+		response, err = http.ReadResponse(reader, &http.Request{Method: r.method})
+	}
 	if errors.Is(err, net.ErrClosed) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) {
 		return true, errCut
 	}
