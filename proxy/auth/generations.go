@@ -9,12 +9,14 @@ import (
 // which costs a look-up and never correctness.
 const stripes = 1 << 16
 
+// A request reads both counters of its stripe, and so from one line of the processor's cache.
+type stripe struct{ looks, removes atomic.Uint32 }
+
 // generations count what was heard from outside. A copy is stored with the counts that were noted before its truth was
 // read; a count that moved since says what the copy is still worth. All methods are safe for concurrent use.
 type generations struct {
 	seed    maphash.Seed
-	looks   [stripes]atomic.Uint32
-	removes [stripes]atomic.Uint32
+	stripes [stripes]stripe
 	all     atomic.Uint32 // removes of everything
 	demotes atomic.Uint32
 }
@@ -31,21 +33,17 @@ func (n note) before(later note) bool {
 
 func newGenerations() *generations { return &generations{seed: maphash.MakeSeed()} }
 
-func (g *generations) stripe(prefix []byte) int {
-	return int(maphash.Bytes(g.seed, prefix) % stripes)
+func (g *generations) stripe(prefix []byte) *stripe {
+	return &g.stripes[maphash.Bytes(g.seed, prefix)%stripes]
 }
 
 // note reads the counts of prefix. Both kinds of remove only grow, so their sum moves when either does.
 func (g *generations) note(prefix []byte) note {
-	i := g.stripe(prefix)
-	return note{
-		looks:   g.looks[i].Load(),
-		removes: g.removes[i].Load() + g.all.Load(),
-		demotes: g.demotes.Load(),
-	}
+	s := g.stripe(prefix)
+	return note{looks: s.looks.Load(), removes: s.removes.Load() + g.all.Load(), demotes: g.demotes.Load()}
 }
 
-func (g *generations) look(prefix []byte)   { g.looks[g.stripe(prefix)].Add(1) }
-func (g *generations) remove(prefix []byte) { g.removes[g.stripe(prefix)].Add(1) }
+func (g *generations) look(prefix []byte)   { g.stripe(prefix).looks.Add(1) }
+func (g *generations) remove(prefix []byte) { g.stripe(prefix).removes.Add(1) }
 func (g *generations) removeAll()           { g.all.Add(1) }
 func (g *generations) demoteAll()           { g.demotes.Add(1) }

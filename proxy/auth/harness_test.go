@@ -111,6 +111,7 @@ type proxy struct {
 	hooks  *hooks
 	source *hookedSource
 	memory *memstore.Store
+	truth  *truth
 }
 
 // settings of a proxy. Zero values are those of production, but for a Redis deadline that a busy machine keeps.
@@ -129,7 +130,7 @@ func newProxy(tb testing.TB, s settings) *proxy {
 	tb.Helper()
 	source := sqlitesource.New(sqlitesource.Config{Path: s.truth.path, Logger: quiet()})
 	tb.Cleanup(source.Close)
-	p := &proxy{hooks: &hooks{armed: make(map[string]*stop)}}
+	p := &proxy{truth: s.truth, hooks: &hooks{armed: make(map[string]*stop)}}
 	p.source = &hookedSource{Source: source, hooks: p.hooks}
 	p.source.down.Store(s.broken)
 	p.memory = newMemory(tb, 16<<20)
