@@ -7,6 +7,9 @@ func (a *App) ready() (ok bool, degraded []string) {
 		if !a.redis.Healthy() {
 			degraded = append(degraded, "redis")
 		}
+		if !a.redis.Writable() {
+			degraded = append(degraded, "redis_writes")
+		}
 		if !a.redis.Subscribed() {
 			degraded = append(degraded, "redis_subscription")
 		}

@@ -19,11 +19,11 @@ const (
 
 // What /readyz names.
 var (
-	redisAway     = []string{"redis", "redis_subscription"}
-	redisSlow     = []string{"redis"}
-	postgresAway  = []string{"change_log", "database"}
-	bothAway      = []string{"change_log", "database", "redis", "redis_subscription"}
-	nothingIsAway []string
+	redisAway    = []string{"redis", "redis_subscription"}
+	redisSlow    = []string{"redis"}
+	postgresAway = []string{"change_log", "database"}
+	bothAway     = []string{"change_log", "database", "redis", "redis_subscription"}
+	redisWrites  = []string{"redis_writes"}
 )
 
 // outages is the table of what can happen.
@@ -35,8 +35,8 @@ var outages = []outage{
 	{name: "Redis far away (10 ms)", begin: redisTakes(farAway), end: redisLinks(passes), redis: true, source: true, writable: true},
 	{name: "Redis in a black hole", begin: redisLinks(holds), end: redisLinks(passes), source: true, writable: true, degraded: redisAway},
 	{name: "Redis resets connections", begin: redisLinks(refuses), end: redisLinks(passes), source: true, writable: true, degraded: redisAway},
-	{name: "Redis read-only (a replica)", begin: beReplica, end: beMaster, source: true, writable: true, degraded: nothingIsAway},
-	{name: "Redis out of memory", begin: noMemory, end: memory, source: true, writable: true, degraded: nothingIsAway},
+	{name: "Redis read-only (a replica)", begin: beReplica, end: beMaster, source: true, writable: true, degraded: redisWrites},
+	{name: "Redis out of memory", begin: noMemory, end: memory, source: true, writable: true, degraded: redisWrites},
 	{name: "Redis evicts what is in use", begin: littleMemory, end: memory, redis: true, source: true, writable: true},
 	{name: "Redis has another password", begin: changePassword, end: restorePassword, source: true, writable: true, degraded: redisAway},
 	{name: "Redis flushed", begin: flush, end: nothing, redis: true, source: true, writable: true},

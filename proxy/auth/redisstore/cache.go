@@ -20,7 +20,7 @@ const leaseTTL = 2 * time.Second
 func (c *Cache) Get(ctx context.Context, prefix string) (auth.Reading, error) {
 	key := c.names.record + prefix
 	if c.cluster != nil { // TIME would ask any node
-		return c.read(ctx, "get", scriptGet, key)
+		return c.read(ctx, "get", c.ask, scriptGet, key)
 	}
 	var seen sighting
 	err := c.ask(ctx, "get", func(ctx context.Context) error {
@@ -41,7 +41,7 @@ func (c *Cache) Get(ctx context.Context, prefix string) (auth.Reading, error) {
 func (c *Cache) Lease(ctx context.Context, prefix string) (auth.Reading, error) {
 	key := c.names.record + prefix
 	lease := fmt.Sprintf(`{"v":%d,"lease":"%s"}`, version, rand.Text())
-	reading, err := c.read(ctx, "lease", scriptLease, key, lease, leaseTTL.Milliseconds())
+	reading, err := c.read(ctx, "lease", c.write, scriptLease, key, lease, leaseTTL.Milliseconds())
 	if err == nil && reading.State == auth.Absent {
 		reading.Token = auth.Token(lease)
 	}
@@ -105,9 +105,12 @@ func (c *Cache) del(ctx context.Context, prefixes []string) error {
 	return err
 }
 
+// trip is a way to Redis.
+type trip = func(ctx context.Context, command string, do func(context.Context) error) error
+
 // read runs a script that answers with the time, a value and the floor.
 func (c *Cache) read(
-	ctx context.Context, command string, s *redis.Script, key string, args ...any,
+	ctx context.Context, command string, by trip, s *redis.Script, key string, args ...any,
 ) (auth.Reading, error) {
 	keys := []string{key, c.names.floor}
 	if c.cluster != nil { // the floor lives in another slot
@@ -117,7 +120,7 @@ func (c *Cache) read(
 		keys = keys[:1]
 	}
 	var seen sighting
-	err := c.ask(ctx, command, func(ctx context.Context) error {
+	err := by(ctx, command, func(ctx context.Context) error {
 		answer, err := s.Run(ctx, c.client, keys, args...).Slice()
 		if err != nil {
 			return err
@@ -166,7 +169,7 @@ func (c *Cache) swap(
 		return false, nil
 	}
 	args = append([]any{string(expect)}, args...)
-	err = c.ask(ctx, command, func(ctx context.Context) (err error) {
+	err = c.write(ctx, command, func(ctx context.Context) (err error) {
 		done, err = s.Run(ctx, c.client, []string{key}, args...).Bool()
 		return err
 	})

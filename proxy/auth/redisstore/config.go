@@ -23,7 +23,7 @@ type Config struct {
 	Timeout      time.Duration // for one round trip of Get, Lease, Store and Release; 50 ms serves
 
 	ProxyID string        // unique among the living: two that share one would not hear each other
-	Alive   time.Duration // a proxy that was heard of this recently may hold copies that answer: cache TTL + 3 s
+	Alive   time.Duration // for how long this proxy may hold copies that answer, once it is silent: cache TTL + 3 s
 
 	Secrets *trust.Secrets
 	Logger  *slog.Logger

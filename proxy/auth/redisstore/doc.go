@@ -11,7 +11,7 @@
 //	org:prefix:<prefix>     {"v":1,"fill","filled_at","read_at","fresh_until","keys":[…],"mac"},
 //	                        or {"v":1,"lease"} for two seconds
 //	keygate:floor           Redis time in milliseconds; records filled at or before it are void
-//	keygate:proxies         sorted set of the living: proxy id, time of its last heartbeat
+//	keygate:proxies         sorted set of the living: proxy id, time until which it counts, put off by each heartbeat
 //	keygate:bus             channel for removals
 //	keygate:bus:<proxy id>  channel for what only one proxy needs to hear: confirmations, and its own echo
 //

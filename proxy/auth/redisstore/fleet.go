@@ -3,8 +3,9 @@ package redisstore
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"slices"
-	"sync"
+	"strconv"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -23,14 +24,12 @@ func (c *Cache) Invalidate(ctx context.Context, scope auth.Scope) (auth.Receipt,
 		return auth.Receipt{}, err
 	}
 	c.outlet.remove(scope)
-	others, err := c.others(ctx)
-	if err != nil {
-		return auth.Receipt{}, err
-	}
+	others, listErr := c.others(ctx)
 	parts := split(c.cfg.ProxyID, scope)
 	w := c.inbox.expect(others, parts)
 	defer c.inbox.forget(w)
-	if err := c.publish(ctx, c.names.bus, parts...); err != nil {
+	// They are told even if nobody knows who they are.
+	if err := errors.Join(c.publish(ctx, c.names.bus, parts...), listErr); err != nil {
 		return auth.Receipt{}, err
 	}
 	select {
@@ -83,7 +82,7 @@ func (c *Cache) beat(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return c.tell(ctx, "beat", func(ctx context.Context) error {
+	err = c.tell(ctx, "beat", func(ctx context.Context) error {
 		var listing *redis.Cmd
 		_, err := c.client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
 			pipe.Publish(ctx, mailbox, echo)
@@ -95,16 +94,23 @@ func (c *Cache) beat(ctx context.Context) error {
 		}
 		return c.listed(listing, true)
 	})
+	c.writes.report(err)
+	return err
 }
 
 // others returns the living proxies but this one.
 func (c *Cache) others(ctx context.Context) ([]string, error) {
 	err := c.tell(ctx, "list", func(ctx context.Context) error {
-		answer := scriptLiving.Run(ctx, c.client, []string{c.names.proxies}, c.cfg.ProxyID, c.cfg.Alive.Milliseconds())
-		return c.listed(answer, false)
+		return c.listed(scriptLiving.Run(ctx, c.client, []string{c.names.proxies}, c.cfg.ProxyID), false)
 	})
+	if err == nil && !c.roster.kept() {
+		err = errNotKept
+	}
 	return c.roster.others(), err
 }
+
+// errNotKept reports a list that says nothing about who lives.
+var errNotKept = errors.New("heartbeats do not reach Redis, so that nobody knows which proxies live")
 
 // listed learns who lives from the answer of luaBeat, which has put us on the list, or luaLiving.
 func (c *Cache) listed(answer *redis.Cmd, joined bool) error {
@@ -112,21 +118,27 @@ func (c *Cache) listed(answer *redis.Cmd, joined bool) error {
 	if err != nil {
 		return err
 	}
-	if len(parts) != 2 {
+	if len(parts) != 3 {
 		return errAnswer
 	}
-	ids, ok := parts[1].([]any)
-	if !ok {
+	now, isTime := parts[1].(int64)
+	list, isList := parts[2].([]any)
+	if !isTime || !isList {
 		return errAnswer
 	}
-	living := make([]string, 0, len(ids))
-	for _, id := range ids {
-		if id, ok := id.(string); ok && id != c.cfg.ProxyID {
-			living = append(living, id)
+	living := make(map[string]time.Duration, len(list)/2)
+	for pair := range slices.Chunk(list, 2) {
+		id, _ := pair[0].(string)
+		score, _ := pair[len(pair)-1].(string)
+		until, err := strconv.ParseFloat(score, 64)
+		if err != nil {
+			return errAnswer
+		}
+		if id != c.cfg.ProxyID {
+			living[id] = time.Duration(until-float64(now)) * time.Millisecond
 		}
 	}
-	absent := parts[0] == int64(1)
-	c.roster.listed(living, absent, joined || !absent)
+	c.roster.listed(living, parts[0] == int64(1), joined)
 	c.metrics.fleet.Set(float64(1 + len(c.roster.others())))
 	return nil
 }
@@ -137,53 +149,4 @@ func (c *Cache) leave(ctx context.Context) {
 	_ = c.tell(ctx, "leave", func(ctx context.Context) error {
 		return c.client.ZRem(ctx, c.names.proxies, c.cfg.ProxyID).Err()
 	})
-}
-
-// roster is who lives. Redis can lose its list (FLUSHALL, a restart, a fail-over): whoever was on it a moment ago still
-// holds copies, and an invalidation that did not count them would claim to be complete.
-type roster struct {
-	alive time.Duration
-
-	mu     sync.Mutex
-	member bool                 // we were on the list when it was last read or written
-	living map[string]bool      // the last listing, without us
-	missed map[string]time.Time // on a list that was lost and not on one since: until when they count
-}
-
-// listed learns a listing. Absent says that we were not on it, which is a loss if we should have been; member that we
-// are now.
-func (r *roster) listed(living []string, absent, member bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.missed == nil {
-		r.missed = make(map[string]time.Time)
-	}
-	if absent && r.member {
-		for id := range r.living {
-			r.missed[id] = time.Now().Add(r.alive)
-		}
-	}
-	r.member = member
-	r.living = make(map[string]bool, len(living))
-	for _, id := range living {
-		r.living[id] = true
-		delete(r.missed, id)
-	}
-}
-
-func (r *roster) others() []string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	ids := make([]string, 0, len(r.living)+len(r.missed))
-	for id := range r.living {
-		ids = append(ids, id)
-	}
-	for id, until := range r.missed {
-		if time.Now().After(until) {
-			delete(r.missed, id)
-			continue
-		}
-		ids = append(ids, id)
-	}
-	return ids
 }

@@ -165,15 +165,17 @@ func TestAnInvalidationOfNothingIsComplete(t *testing.T) {
 	expect(t, invalidate(t, m[0], authtest.Patience, auth.Scope{}), 2, 2)
 }
 
+func inHalfAMinute() int64 { return time.Now().Add(30 * time.Second).UnixMilli() }
+
 func TestAProxyThatLivesButDoesNotAnswerIsNotConfirmed(t *testing.T) {
 	_, operator, m := fleet(t, 2, "")
-	do(t, operator, "zadd", "keygate:proxies", time.Now().UnixMilli(), "silent")
+	do(t, operator, "zadd", "keygate:proxies", inHalfAMinute(), "silent")
 	expect(t, invalidate(t, m[0], patience, auth.Scope{Prefixes: []string{"p"}}), 2, 3)
 }
 
 func TestAProxyWhoseHeartbeatIsOldIsNotWaitedFor(t *testing.T) {
 	_, operator, m := fleet(t, 2, "")
-	do(t, operator, "zadd", "keygate:proxies", time.Now().Add(-34*time.Second).UnixMilli(), "dead")
+	do(t, operator, "zadd", "keygate:proxies", time.Now().Add(-time.Second).UnixMilli(), "dead")
 	expect(t, invalidate(t, m[0], authtest.Patience, auth.Scope{Prefixes: []string{"p"}}), 2, 2)
 }
 
@@ -188,12 +190,12 @@ func TestAProxyThatLeftIsNotWaitedFor(t *testing.T) {
 
 func TestAProxyIsCountedThoughRedisLostTheList(t *testing.T) {
 	_, operator, m := fleet(t, 1, "")
-	do(t, operator, "zadd", "keygate:proxies", time.Now().UnixMilli(), "partitioned")
+	do(t, operator, "zadd", "keygate:proxies", inHalfAMinute(), "partitioned")
 	expect(t, invalidate(t, m[0], patience, auth.Scope{Prefixes: []string{"p"}}), 1, 2)
 	do(t, operator, "flushall")
 	expect(t, invalidate(t, m[0], patience, auth.Scope{Prefixes: []string{"p"}}), 1, 2)
 	// Once it is back and leaves, it counts no more.
-	do(t, operator, "zadd", "keygate:proxies", time.Now().UnixMilli(), "partitioned")
+	do(t, operator, "zadd", "keygate:proxies", inHalfAMinute(), "partitioned")
 	expect(t, invalidate(t, m[0], patience, auth.Scope{Prefixes: []string{"p"}}), 1, 2)
 	do(t, operator, "zrem", "keygate:proxies", "partitioned")
 	expect(t, invalidate(t, m[0], authtest.Patience, auth.Scope{Prefixes: []string{"p"}}), 1, 1)
@@ -259,4 +261,57 @@ func TestASealedMessageIsOnlyGoodForItsChannel(t *testing.T) {
 	if n := count(m[0].Since(mark), auth.Remove); n != 0 {
 		t.Errorf("%d removes", n)
 	}
+}
+
+// A Redis that takes no writes keeps no heartbeats. Whoever is not on the list any more may live all the same.
+func TestAFleetWhoseHeartbeatsAreNotKeptIsNotTakenForDead(t *testing.T) {
+	t.Parallel()
+	server := servers.StartRedis(t)
+	operator := connect(t, server.URL())
+	var m []member
+	for _, id := range []string{"a", "b"} {
+		cfg := config(t, server.URL(), id, "")
+		cfg.Alive = 4 * time.Second
+		m = append(m, join(t, cfg))
+	}
+	expect(t, invalidate(t, m[0], authtest.Patience, auth.Scope{Prefixes: []string{"p"}}), 2, 2)
+	do(t, operator, "config", "set", "maxmemory", "1")
+	began := time.Now()
+	until(t, "heartbeats have run out", func() bool { return time.Since(began) > 5*time.Second })
+	claims := func() (auth.Receipt, error) {
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		return m[0].Invalidate(ctx, auth.Scope{Prefixes: []string{"p"}})
+	}
+	mark := m[1].Mark()
+	if got, err := claims(); err == nil && got.Confirmed == got.Proxies {
+		t.Errorf("%+v, as if it were complete", got)
+	}
+	m[1].Await(t, mark, auth.Remove, "p") // it was told, although nobody can say so
+	do(t, operator, "config", "set", "maxmemory", "0")
+	until(t, "both are counted again", func() bool {
+		got, err := claims()
+		if err == nil && got.Proxies == 1 {
+			t.Fatalf("%+v, as if there were one proxy", got)
+		}
+		return err == nil && got == auth.Receipt{Confirmed: 2, Proxies: 2}
+	})
+}
+
+// How long a proxy may hold copies is for itself to say.
+func TestAProxyCountsForAsLongAsItsOwnCopiesLive(t *testing.T) {
+	t.Parallel()
+	server, operator, others := fleet(t, 1, "") // of 33 seconds
+	cfg := config(t, server.URL(), "brief", "")
+	cfg.Alive = time.Second
+	m := join(t, cfg)
+	score, err := operator.ZScore(t.Context(), "keygate:proxies", "a").Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	others[0].stop()
+	do(t, operator, "zadd", "keygate:proxies", score, "a") // as if it had been cut off instead
+	began := time.Now()
+	until(t, "a brief proxy would be taken for dead", func() bool { return time.Since(began) > 2*time.Second })
+	expect(t, invalidate(t, m, patience, auth.Scope{Prefixes: []string{"p"}}), 1, 2)
 }

@@ -27,6 +27,7 @@ type Metrics struct {
 	seconds    *prometheus.HistogramVec
 	values     *prometheus.CounterVec
 	breaker    prometheus.Gauge
+	refused    prometheus.Gauge
 	subscribed prometheus.Gauge
 	lost       *prometheus.CounterVec
 	changes    *prometheus.CounterVec
@@ -54,6 +55,10 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 			Name: "keygate_proxy_redis_breaker_open",
 			Help: "1 while look-ups go on without Redis, because it did not answer.",
 		}),
+		refused: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "keygate_proxy_redis_writes_refused",
+			Help: "1 while Redis takes no writes: it is a replica, full, or cannot save.",
+		}),
 		subscribed: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "keygate_proxy_redis_subscriptions",
 			Help: "Subscriptions to evictions that are up: one, or one for each master of a cluster.",
@@ -75,6 +80,6 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 			Help: "Proxies alive by their heartbeats, this one included.",
 		}),
 	}
-	r.MustRegister(m.trips, m.seconds, m.values, m.breaker, m.subscribed, m.lost, m.changes, m.distrusted, m.fleet)
+	r.MustRegister(m.trips, m.seconds, m.values, m.breaker, m.refused, m.subscribed, m.lost, m.changes, m.distrusted, m.fleet)
 	return m
 }

@@ -137,6 +137,42 @@ func TestARedisOutOfMemoryIsStillRead(t *testing.T) {
 	}
 }
 
+// A replica costs a connection for each write that it refuses; so none is tried but the heartbeat's.
+func TestARedisThatTakesNoWritesIsAskedForThemOnceASecond(t *testing.T) {
+	for name, row := range map[string]struct{ refuse, take []any }{
+		"read-only":     {[]any{"replicaof", "127.0.0.1", "1"}, []any{"replicaof", "no", "one"}},
+		"out of memory": {[]any{"config", "set", "maxmemory", "1"}, []any{"config", "set", "maxmemory", "0"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, operator, a := hearing(t)
+			token := fill(t, a.Cache, "held")
+			do(t, operator, row.refuse...)
+			refused := 0
+			for range 100 {
+				_, err := a.Lease(t.Context(), "p")
+				if err == nil {
+					t.Fatal("a lease was taken")
+				}
+				if !errors.Is(err, redisstore.ErrNoWrites) {
+					refused++
+				}
+			}
+			if refused > 1 || a.Writable() || !a.Healthy() {
+				t.Errorf("%d of 100 writes were tried; writable: %v, healthy: %v", refused, a.Writable(), a.Healthy())
+			}
+			if got, err := a.Get(t.Context(), "held"); err != nil || got.State != auth.Held {
+				t.Errorf("reading: state %d, %v", got.State, err)
+			}
+			do(t, operator, row.take...)
+			until(t, "writes are taken again", a.Writable)
+			if released, err := a.Release(t.Context(), "held", token); err != nil || !released {
+				t.Errorf("release: %v, %v", released, err)
+			}
+		})
+	}
+}
+
 func TestASubscriptionSurvivesARedisThatCannotWrite(t *testing.T) {
 	t.Parallel()
 	_, operator, a := hearing(t)

@@ -27,6 +27,7 @@ type Cache struct {
 	names   names
 	codec   codec
 	breaker *breaker
+	writes  *writes
 	metrics *Metrics
 	started time.Time
 
@@ -67,12 +68,12 @@ func New(cfg Config) (*Cache, error) {
 		metrics:   cfg.Metrics,
 		started:   time.Now(),
 		outlet:    outlet{metrics: cfg.Metrics},
-		roster:    roster{alive: cfg.Alive},
 		acks:      make(chan message, ackQueue),
 	}
 	c.cluster, _ = c.client.(*redis.ClusterClient)
 	c.wanted.Store(1)
 	c.breaker = &breaker{changed: c.breakerChanged}
+	c.writes = &writes{changed: c.writesChanged}
 	return c, nil
 }
 
@@ -96,6 +97,9 @@ func (c *Cache) Prove(ctx context.Context) error {
 // Healthy says whether Redis answered the last look-ups.
 func (c *Cache) Healthy() bool { return c.breaker.healthy() }
 
+// Writable says whether Redis took the last writes.
+func (c *Cache) Writable() bool { return c.writes.taken() }
+
 // Subscribed says whether evictions are heard at present.
 func (c *Cache) Subscribed() bool { return c.links.Load() == c.wanted.Load() }
 
@@ -107,6 +111,29 @@ func (c *Cache) breakerChanged(open bool) {
 	}
 	c.metrics.breaker.Set(0)
 	c.cfg.Logger.Info("Redis answers again")
+}
+
+func (c *Cache) writesChanged(why error) {
+	if why != nil {
+		c.metrics.refused.Set(1)
+		c.cfg.Logger.Warn("Redis takes no writes; each proxy keeps what it looks up to itself", "error", why)
+		return
+	}
+	c.metrics.refused.Set(0)
+	c.cfg.Logger.Info("Redis takes writes again")
+}
+
+// write is a round trip that a request waits for, and that Redis may refuse.
+func (c *Cache) write(ctx context.Context, command string, do func(context.Context) error) error {
+	if !c.writes.taken() {
+		c.metrics.trips.WithLabelValues(command, outcomeSkipped).Inc()
+		return ErrNoWrites
+	}
+	err := c.ask(ctx, command, do)
+	if c.cluster == nil { // else another master may take what this one refuses
+		c.writes.report(err)
+	}
+	return err
 }
 
 // ask is a round trip that a request waits for.
@@ -147,7 +174,8 @@ func (c *Cache) trip(
 
 // notServing says that Redis answers every command with this error, so that there is no point in asking more.
 func notServing(err error) bool {
-	return redis.IsLoadingError(err) || redis.HasErrorPrefix(err, "NOAUTH") || redis.HasErrorPrefix(err, "WRONGPASS")
+	return redis.IsLoadingError(err) || redis.HasErrorPrefix(err, "NOAUTH") || redis.HasErrorPrefix(err, "WRONGPASS") ||
+		redis.HasErrorPrefix(err, "NOPERM")
 }
 
 // outcomeOf says how a round trip ended. An error that Redis itself answered with (out of memory, read-only, loading)

@@ -63,17 +63,18 @@ return {now, floor}
 )
 
 const (
-	// KEYS: proxies; ARGV: id, milliseconds for which a proxy counts. → 1 if it was not listed, the living
+	// KEYS: proxies; ARGV: id, milliseconds for which it counts from now on. → 1 if it was not listed, now, the living
+	// with the times until which they count
 	luaBeat = luaNow + `
-local added = redis.call('ZADD', KEYS[1], now, ARGV[1])
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - 10 * ARGV[2])
+local added = redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[1])
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
 redis.call('PEXPIRE', KEYS[1], 10 * ARGV[2])
-return {added, redis.call('ZRANGEBYSCORE', KEYS[1], now - ARGV[2], '+inf')}
+return {added, now, redis.call('ZRANGEBYSCORE', KEYS[1], now, '+inf', 'WITHSCORES')}
 `
-	// KEYS and ARGV as above. → 1 if it is not listed, the living
+	// KEYS: proxies; ARGV: id. → as above
 	luaLiving = luaNow + `
 local added = redis.call('ZSCORE', KEYS[1], ARGV[1]) and 0 or 1
-return {added, redis.call('ZRANGEBYSCORE', KEYS[1], now - ARGV[2], '+inf')}
+return {added, now, redis.call('ZRANGEBYSCORE', KEYS[1], now, '+inf', 'WITHSCORES')}
 `
 )
 
