@@ -153,7 +153,7 @@ func (a *App) buildListeners() error {
 
 func (a *App) endpoint() *invalidate.Endpoint {
 	format := apikey.Format{ForeignPrefix: a.cfg.Keys.PrefixLength}
-	cfg := invalidate.Config{Local: a.resolver, Logger: a.log, IsKey: func(text string) bool {
+	cfg := invalidate.Config{Local: a.resolver, Logger: a.log, Metrics: a.resolver.Metrics, IsKey: func(text string) bool {
 		_, whole := format.Split([]byte(text))
 		return whole
 	}}

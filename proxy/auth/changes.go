@@ -39,6 +39,9 @@ func (r *Resolver) Changed(c Change) {
 		r.evicts.add(c.Scope)
 	}
 	r.Heard(c)
+	if !c.Since.IsZero() {
+		r.Metrics.revoked(ChangeLog, time.Since(c.Since), c.Scope)
+	}
 }
 
 // Run does in the background what no request waits for, until ctx ends, whose error it returns.

@@ -3,6 +3,7 @@ package auth
 import (
 	"context"
 	"errors"
+	"time"
 )
 
 // Memory is the tier in process. It may forget anything at any time, never answers with another prefix's value, and
@@ -96,6 +97,7 @@ const (
 type Change struct {
 	Verb Verb
 	Scope
+	Since time.Time // when the truth changed, by this machine's clock; zero: not known
 }
 
 // Changes is a way in for changes: cache tracking, the invalidation bus, the source's change log.

@@ -56,6 +56,7 @@ type flight struct {
 type answer struct {
 	entry  entry
 	reason Reason
+	tier   Tier // where it is from; memory, if it is the last known one
 	note   note // what had been heard when the answer was still to be read
 	again  bool // an eviction came between reading and storing: nothing is known
 	mine   bool // for one of the waiters: the look-up is on their account

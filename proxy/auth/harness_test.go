@@ -112,6 +112,7 @@ type proxy struct {
 	source *hookedSource
 	memory *memstore.Store
 	truth  *truth
+	series *prometheus.Registry
 }
 
 // settings of a proxy. Zero values are those of production, but for a Redis deadline that a busy machine keeps.
@@ -130,14 +131,14 @@ func newProxy(tb testing.TB, s settings) *proxy {
 	tb.Helper()
 	source := sqlitesource.New(sqlitesource.Config{Path: s.truth.path, Logger: quiet()})
 	tb.Cleanup(source.Close)
-	p := &proxy{truth: s.truth, hooks: &hooks{armed: make(map[string]*stop)}}
+	p := &proxy{truth: s.truth, series: prometheus.NewRegistry(), hooks: &hooks{armed: make(map[string]*stop)}}
 	p.source = &hookedSource{Source: source, hooks: p.hooks}
 	p.source.down.Store(s.broken)
 	p.memory = newMemory(tb, 16<<20)
 	cfg := auth.Config{
 		Memory: p.memory, Negative: newMemory(tb, 1<<20), Source: p.source,
 		CacheTTL: 30 * time.Second, SharedTTL: 5 * time.Minute, NegativeTTL: 5 * time.Second, StaleIfError: 10 * time.Minute,
-		SourceRate: 1000, SourceConcurrency: 16, Logger: quiet(), Metrics: auth.NewMetrics(prometheus.NewRegistry()),
+		SourceRate: 1000, SourceConcurrency: 16, Logger: quiet(), Metrics: auth.NewMetrics(p.series),
 	}
 	if s.change != nil {
 		s.change(&cfg)

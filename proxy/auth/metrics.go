@@ -1,6 +1,11 @@
 package auth
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
 
 // lookup says what a tier answered.
 type lookup uint8
@@ -17,6 +22,18 @@ const (
 
 var lookupNames = [lookups]string{"hit", "negative", "stale", "miss", "failure", "refused"}
 
+// Way is how a change is heard.
+type Way uint8
+
+// The ways.
+const (
+	ChangeLog Way = iota
+	Endpoint
+	DEL
+)
+
+var wayNames = [...]string{ChangeLog: "change_log", Endpoint: "endpoint", DEL: "del"}
+
 var verbNames = map[Verb]string{Look: "look", Remove: "remove", Demote: "demote"}
 
 // Metrics are the series of one Resolver. Labels are drawn from the fixed sets above: never keys or organisations.
@@ -26,6 +43,10 @@ type Metrics struct {
 	lastKnown prometheus.Counter
 	queries   prometheus.Counter
 	changes   map[Verb]prometheus.Counter
+
+	waits       [len(tierNames)]prometheus.Observer
+	waitsVain   prometheus.Observer
+	revocations [len(wayNames)]prometheus.Observer
 }
 
 // NewMetrics registers the series.
@@ -60,8 +81,53 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	for verb, name := range verbNames {
 		m.changes[verb] = changes.WithLabelValues(name)
 	}
+	m.observers(reg)
 	return m
 }
+
+const revocationHelp = `From a change to the moment since which no answer of this process is older than it, by how it was
+heard. change_log: from the statement, by the database's clock, once for each prefix. endpoint: from the call until every
+living proxy had confirmed, where all did. del: from Redis's message until nothing was found in the place of the copy's
+record; the copy is not served meanwhile.`
+
+func (m *Metrics) observers(reg prometheus.Registerer) {
+	waits := prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name: "keygate_proxy_lookup_seconds",
+		Help: "How long requests waited for what memory could not answer at once, by the tier that answered: redis, source, " +
+			"memory (a last known answer) or none.",
+		Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1},
+	}, []string{"tier"})
+	revocations := prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name: "keygate_proxy_revocation_seconds", Help: strings.ReplaceAll(revocationHelp, "\n", " "),
+		Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 10, 60, 600},
+	}, []string{"way"})
+	reg.MustRegister(waits, revocations)
+	for tier, name := range tierNames {
+		m.waits[tier] = waits.WithLabelValues(name)
+	}
+	m.waitsVain = waits.WithLabelValues("none")
+	for way, name := range wayNames {
+		m.revocations[way] = revocations.WithLabelValues(name)
+	}
+}
+
+func (m *Metrics) waited(a answer, since time.Time) {
+	observer := m.waits[a.tier]
+	if a.reason.Outcome() == Unknown {
+		observer = m.waitsVain
+	}
+	observer.Observe(time.Since(since).Seconds())
+}
+
+// revoked counts once for each prefix, and once for all of them.
+func (m *Metrics) revoked(way Way, took time.Duration, scope Scope) {
+	for range max(1, len(scope.Prefixes)) {
+		m.revocations[way].Observe(max(0, took).Seconds())
+	}
+}
+
+// Invalidated counts an invalidation that every living proxy has confirmed.
+func (m *Metrics) Invalidated(took time.Duration, scope Scope) { m.revoked(Endpoint, took, scope) }
 
 func (m *Metrics) looked(t Tier, l lookup) { m.lookups[t][l].Inc() }
 func (m *Metrics) queried()                { m.queries.Inc() }

@@ -112,7 +112,7 @@ func (r *Resolver) Resolve(ctx context.Context, key []byte, from netip.Addr) Dec
 
 	e, reason := r.fromMemory(prefix, n, steady)
 	if e == nil && reason != NoSuchKey {
-		e, reason = r.lookUp(ctx, prefix, n, from, steady)
+		e, reason = r.lookUp(ctx, prefix, n, from, now)
 	}
 	if e == nil {
 		return r.Metrics.decided(Decision{Reason: reason})
@@ -130,12 +130,13 @@ func (r *Resolver) Resolve(ctx context.Context, key []byte, from netip.Addr) Dec
 
 // lookUp asks the other tiers. Who has spent what their address may ask for waits for another flight than those who have
 // not: nobody is refused because of whom they wait with.
-func (r *Resolver) lookUp(ctx context.Context, prefix []byte, n note, from netip.Addr, steady int64) (entry, Reason) {
+func (r *Resolver) lookUp(ctx context.Context, prefix []byte, n note, from netip.Addr, now time.Time) (entry, Reason) {
 	why := asked
-	if r.charges.spent(from, steady) {
+	if r.charges.spent(from, r.clock.steady(now)) {
 		why = unpaid
 	}
 	got := r.fly(ctx, prefix, why, n)
+	r.Metrics.waited(got, now)
 	if got.reason == NoSuchKey && got.mine {
 		r.charges.charge(from, r.clock.steady(time.Now()))
 	}

@@ -18,6 +18,7 @@ type quest struct {
 	met       bool    // memory holds something under the prefix, even if it was removed since: it is no stranger's
 	shared    bool    // the shared cache may be read and written for this prefix
 	seen      Reading // the last reading of the shared cache
+	tier      Tier    // that answered
 }
 
 // ask walks through the tiers once: the shared cache, and unless a fresh record stands there, the source.
@@ -35,11 +36,13 @@ func (r *Resolver) ask(ctx context.Context, key flightKey) answer {
 	if q.evicted() {
 		r.gens.remove(q.prefix)
 		r.bury(q.prefix)
+		r.Metrics.revoked(DEL, time.Duration(r.clock.steady(time.Now())-q.began)*time.Millisecond, Scope{})
 		q.note, q.copied = r.gens.note(q.prefix), nil
 	}
 	r.awaitLease(ctx, q, wait)
 	if q.why != doubted && q.held() && q.seen.Now < q.seen.Record.FreshUntil && !r.toVerify(q) {
 		r.Metrics.looked(TierShared, hit)
+		q.tier = TierShared
 		return q.answer(r.keepSeen(q))
 	}
 	if q.shared {
@@ -75,10 +78,12 @@ func (q *quest) evicted() bool {
 }
 
 func (q *quest) answer(e entry) answer {
-	return answer{entry: e, reason: Allowed, note: q.note}
+	return answer{entry: e, reason: Allowed, tier: q.tier, note: q.note}
 }
 
-func (q *quest) failed(reason Reason) answer { return answer{reason: reason, note: q.note} }
+func (q *quest) failed(reason Reason) answer {
+	return answer{reason: reason, tier: q.tier, note: q.note}
+}
 
 // read looks at the shared cache; one that cannot be read is left alone for the rest of the quest.
 func (r *Resolver) read(ctx context.Context, q *quest) {
@@ -146,6 +151,7 @@ func (r *Resolver) askSource(ctx context.Context, q *quest) answer {
 		return r.lastKnown(q)
 	case len(keys) == 0:
 		r.Metrics.looked(TierSource, negative)
+		q.tier = TierSource
 		q.note.looks = r.gens.note(q.prefix).looks
 		if !r.release(ctx, q) {
 			return answer{again: true}
@@ -158,6 +164,7 @@ func (r *Resolver) askSource(ctx context.Context, q *quest) answer {
 		return q.failed(Unavailable)
 	}
 	r.Metrics.looked(TierSource, hit)
+	q.tier = TierSource
 	if unleased {
 		return answer{again: true}
 	}

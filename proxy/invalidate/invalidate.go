@@ -36,6 +36,7 @@ type Config struct {
 	Fleet     auth.Fleet
 	Directory auth.Directory
 	Logger    *slog.Logger
+	Metrics   *auth.Metrics
 }
 
 // Endpoint answers invalidations. Safe for concurrent use.
@@ -74,7 +75,11 @@ func (e *Endpoint) Invalidate(ctx context.Context, scope auth.Scope) Report {
 		report.Confirmed, report.Proxies = receipt.Confirmed, &receipt.Proxies
 		report.Complete = receipt.Confirmed >= receipt.Proxies
 	}
-	report.TookMS = float64(time.Since(start).Microseconds()) / 1000
+	took := time.Since(start)
+	report.TookMS = float64(took.Microseconds()) / 1000
+	if report.Complete {
+		e.Metrics.Invalidated(took, scope)
+	}
 	return report
 }
 

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/valyala/fasthttp"
 
 	"keygate/proxy/auth"
@@ -56,7 +57,7 @@ func post(e *invalidate.Endpoint, body string) (int, map[string]any) {
 func endpoint(change func(*invalidate.Config)) (*invalidate.Endpoint, *local) {
 	l := &local{}
 	cfg := invalidate.Config{Local: l, Logger: slog.New(slog.DiscardHandler), IsKey: func(text string) bool { return text == "whole" },
-		Directory: directory{"org-1": {"a", "b"}, "empty": nil}}
+		Metrics: auth.NewMetrics(prometheus.NewRegistry()), Directory: directory{"org-1": {"a", "b"}, "empty": nil}}
 	if change != nil {
 		change(&cfg)
 	}

@@ -103,6 +103,7 @@ func (f *Follower) hear(ctx context.Context, l *line) error {
 
 // resume delivers what was committed while nobody was listening.
 func (f *Follower) resume(ctx context.Context, l *line, deliver func(auth.Change)) error {
+	last := f.at
 	found, err := f.read(ctx, l, f.at.lookBack(f.source.config.Replay))
 	if err == nil && found.rewound {
 		f.at = position{}
@@ -111,6 +112,7 @@ func (f *Follower) resume(ctx context.Context, l *line, deliver func(auth.Change
 	if err != nil {
 		return err
 	}
+	found.forgetLags(last)
 	deliver(auth.Change{Verb: auth.Demote, Scope: auth.Scope{All: true}})
 	f.pass(found, deliver)
 	f.connected.Store(true)
@@ -143,13 +145,14 @@ func (f *Follower) pass(found news, deliver func(auth.Change)) {
 	for _, seconds := range found.lags {
 		f.source.config.Metrics.lag.Observe(seconds)
 	}
+	since := found.since()
 	if found.all {
-		deliver(auth.Change{Verb: auth.Remove, Scope: auth.Scope{All: true}})
+		deliver(auth.Change{Verb: auth.Remove, Scope: auth.Scope{All: true}, Since: since})
 		return
 	}
 	for rest := found.prefixes; len(rest) > 0; {
 		n := min(len(rest), maxPrefixes)
-		deliver(auth.Change{Verb: auth.Remove, Scope: auth.Scope{Prefixes: rest[:n:n]}})
+		deliver(auth.Change{Verb: auth.Remove, Scope: auth.Scope{Prefixes: rest[:n:n]}, Since: since})
 		rest = rest[n:]
 	}
 }

@@ -3,6 +3,7 @@ package pgsource
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -37,6 +38,23 @@ type news struct {
 	prefixes []string
 	seen     map[string]bool // what prefixes holds
 	lags     []float64       // seconds
+}
+
+// forgetLags leaves out what is read again, or for the first time by a proxy that has just started: the time since it
+// changed says nothing about how soon changes are heard.
+func (n *news) forgetLags(last position) {
+	n.lags = slices.DeleteFunc(n.lags, func(seconds float64) bool {
+		return last.snapshot == "" || seconds > n.position.readAt.Sub(last.readAt).Seconds()
+	})
+}
+
+// since is when the oldest of the changes was made. What the clocks of this machine and the database differ by does not
+// count; the way of the question does, so that it is rather too early.
+func (n *news) since() time.Time {
+	if len(n.lags) == 0 {
+		return time.Time{}
+	}
+	return n.position.readAt.Add(-time.Duration(slices.Max(n.lags) * float64(time.Second)))
 }
 
 // lookBack returns the seconds for which to read rows again at the beginning of a connection.

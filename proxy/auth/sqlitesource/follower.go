@@ -123,12 +123,12 @@ func (f *Follower) advance(ctx context.Context, conn *sql.Conn, deliver func(aut
 	}
 	f.at, f.started = found.last, true
 	if found.all {
-		deliver(auth.Change{Verb: auth.Remove, Scope: auth.Scope{All: true}})
+		deliver(auth.Change{Verb: auth.Remove, Scope: auth.Scope{All: true}, Since: found.since})
 		return nil
 	}
 	for rest := found.prefixes; len(rest) > 0; {
 		n := min(len(rest), maxPrefixes)
-		deliver(auth.Change{Verb: auth.Remove, Scope: auth.Scope{Prefixes: rest[:n:n]}})
+		deliver(auth.Change{Verb: auth.Remove, Scope: auth.Scope{Prefixes: rest[:n:n]}, Since: found.since})
 		rest = rest[n:]
 	}
 	return nil

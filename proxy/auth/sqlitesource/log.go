@@ -13,6 +13,7 @@ type news struct {
 	doubt    bool  // the log went back, or rows were pruned before they were read
 	all      bool
 	prefixes []string
+	since    time.Time // when the first of the changes was made; zero if they may have been read before
 }
 
 // read returns what was logged since the last read; the first time, and if the log went back, in the time of Replay.
@@ -43,7 +44,12 @@ func (f *Follower) read(ctx context.Context, conn *sql.Conn) (found news, err er
 		if err := rows.Scan(&id, &changedAt, &prefix); err != nil {
 			return news{}, fmt.Errorf("reading a change: %w", err)
 		}
-		f.source.config.Metrics.reading(now.Sub(time.UnixMilli(changedAt)).Seconds())
+		if made := time.UnixMilli(changedAt); since == 0 { // else it may have been read before
+			f.source.config.Metrics.reading(now.Sub(made).Seconds())
+			if found.since.IsZero() {
+				found.since = made
+			}
+		}
 		found.last = max(found.last, id)
 		found.doubt = found.doubt || since == 0 && id != next
 		found.all = found.all || !prefix.Valid || n > maxRows
