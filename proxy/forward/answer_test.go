@@ -254,6 +254,7 @@ func TestALongBodyThatBreaksOffIsPassedOnAsBroken(t *testing.T) {
 	if got := p.get("/"); !got.cut || len(got.body) != 99999 {
 		t.Errorf("got %d bytes, cut %t", len(got.body), got.cut)
 	}
+	eventually(t, "it is counted", func() bool { return p.metric("truncated_total") == 1 })
 }
 
 func TestAnAnswerReachesTheClientAsItIs(t *testing.T) {
