@@ -10,7 +10,7 @@ import (
 )
 
 // ErrNoWrites reports that Redis was not asked to write, because it refuses to.
-var ErrNoWrites = errors.New("Redis takes no writes")
+var ErrNoWrites = errors.New("no writes are taken by Redis")
 
 // writes knows whether Redis takes any. A replica, a full server and one that cannot save answer each with an error, and
 // the library gives the connection up that a replica answers on. While that lasts, only heartbeats try, once a second.
