@@ -8,6 +8,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"keygate/shared/socket"
 )
 
 // ErrStale reports that on a pooled connection something lay in wait: its end, or bytes that nobody asked for and that
@@ -151,14 +153,14 @@ func (c *Conn) Read(p []byte) (int, error) {
 // sendAndReceive is called at first and whenever the socket may have become readable, until it is done.
 func (c *Conn) sendAndReceive(fd uintptr) bool {
 	if len(c.request) == 0 {
-		c.n, c.err = syscall.Read(int(fd), c.into)
+		c.n, c.err = socket.Read(fd, c.into)
 		return c.err != syscall.EAGAIN
 	}
 	if c.Reused && !quiet(fd, c.into[:1]) {
 		c.err = ErrStale
 		return true
 	}
-	n, _ := syscall.Write(int(fd), c.request) // an error shows again when the rest is written
+	n, _ := socket.Write(fd, c.request) // an error shows again when the rest is written
 	c.Sent = n > 0
 	c.request = c.request[max(n, 0):]
 	return len(c.request) > 0
@@ -166,6 +168,6 @@ func (c *Conn) sendAndReceive(fd uintptr) bool {
 
 // quiet says whether nothing, not even the end, can be read. A byte that it reads is lost, but then so is the connection.
 func quiet(fd uintptr, scratch []byte) bool {
-	_, err := syscall.Read(int(fd), scratch)
+	_, err := socket.Read(fd, scratch)
 	return err == syscall.EAGAIN
 }

@@ -10,6 +10,7 @@ import (
 	"keygate/shared/limit"
 	"keygate/shared/listen"
 	"keygate/shared/problem"
+	"keygate/shared/socket"
 )
 
 // Limits is how many connections may be open at once: limit.Config says more.
@@ -30,7 +31,7 @@ func (c *Config) open() (net.Listener, error) {
 			Code: problem.Unavailable, Detail: "Too many connections are open. Try again shortly.",
 		})
 	}
-	ln, err := limit.New(listen.Patient(inner, c.Logger), limits)
+	ln, err := limit.New(socket.Listen(listen.Patient(inner, c.Logger)), limits)
 	if err != nil {
 		return nil, fmt.Errorf("limiting connections: %w", errors.Join(err, inner.Close()))
 	}

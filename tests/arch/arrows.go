@@ -34,7 +34,7 @@ var arrows = []arrow{
 		tests: []string{"proxy/auth/authtest"}},
 	{from: "proxy/header", may: []string{"shared/..."}},
 	{from: "proxy/forward", may: []string{"proxy/header", "proxy/upstream", "shared/..."}},
-	{from: "proxy/upstream"},
+	{from: "proxy/upstream", may: []string{"shared/socket"}},
 	{from: "proxy/server",
 		may: []string{"proxy/auth", "proxy/apikey", "proxy/header", "proxy/identity", "proxy/refusal", "proxy/forward",
 			"shared/..."},
