@@ -128,7 +128,7 @@ func (a *App) buildListeners() error {
 		TrustedHops: clients.TrustedHops, HTTPS: a.tls != nil,
 	})
 	a.edge = server.New(server.Config{
-		Address: a.cfg.Listen, TLS: a.tls,
+		Address: a.cfg.Listen, Shared: a.cfg.ReusePort, TLS: a.tls,
 		Limits: serving.Limits{Total: clients.MaxConnections, PerAddress: clients.MaxPerAddress},
 		Auth:   a.resolver, Policy: policy, Forward: a.forward,
 		Public: clients.PublicPaths, PublicPreflight: clients.PublicPreflight, Timing: a.cfg.Timing,

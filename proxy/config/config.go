@@ -21,6 +21,7 @@ import (
 // Config is the proxy's settings. Default gives all of them a value; the flags say what each means.
 type Config struct {
 	Listen       string
+	ReusePort    bool
 	TLS          TLS
 	AdminListen  string
 	VerifyListen string // "": none
@@ -126,6 +127,9 @@ func Default() Config {
 func (c *Config) Flags(set *flags.Set) {
 	set.Section("Listeners")
 	set.String("listen", &c.Listen, "serve clients on this host:port or unix:PATH")
+	set.Bool("reuse-port", &c.ReusePort,
+		"let other proxies of this user listen on the same host:port (SO_REUSEPORT), each with an --admin-listen of its own: "+
+			"one for each core, started with GOMAXPROCS=1, serve a quarter more than one for all cores")
 	set.String("tls-cert", &c.TLS.Cert,
 		"serve clients by HTTPS alone (TLS 1.2 or later) with the certificate and its chain in this PEM file; it is read again "+
 			"once it changes")
@@ -240,6 +244,9 @@ func (c *Config) Validate() error {
 	}
 	if !header.IsToken([]byte(c.Clients.OrgHeader)) {
 		wrong("--org-header %q is not a header name", c.Clients.OrgHeader)
+	}
+	if c.ReusePort && strings.HasPrefix(c.Listen, "unix:") {
+		wrong("--reuse-port needs a host:port to --listen on: a Unix socket has one listener")
 	}
 	if (c.TLS.Cert == "") != (c.TLS.Key == "") {
 		wrong("--tls-cert and --tls-key belong together: give both or neither")

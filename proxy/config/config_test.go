@@ -44,6 +44,7 @@ func TestValidateSaysWhatIsWrong(t *testing.T) {
 	f("--org-header", func(c *config.Config) { c.Clients.OrgHeader = "X Org" })
 	f("--tls-cert and --tls-key", func(c *config.Config) { c.TLS.Cert = "cert.pem" })
 	f("--tls-cert and --tls-key", func(c *config.Config) { c.TLS.Key = "key.pem" })
+	f("--reuse-port", func(c *config.Config) { c.Listen, c.ReusePort = "unix:/run/keygate.sock", true })
 	f("--max-connections", func(c *config.Config) { c.Clients.MaxConnections = 1 << 40 })
 	f("--trusted-hops", func(c *config.Config) { c.Clients.TrustedHops = 9 })
 	f("must begin with /", func(c *config.Config) { c.Clients.PublicPaths = []string{"docs"} })
@@ -66,7 +67,7 @@ func TestFlagsAndVariablesKeepTheirNames(t *testing.T) {
 		redis-key-prefix key-query key-prefix-length key-hash key-pepper-file credential keep-credential public-path
 		public-preflight org-header cache-ttl cache-size redis-ttl negative-ttl stale-if-error source-rate source-concurrency
 		max-body header-timeout idle-timeout connect-timeout response-timeout drain-delay timing trusted-hops tls-cert tls-key
-		max-connections max-connections-per-address`) {
+		max-connections max-connections-per-address reuse-port`) {
 		if want := "PROXY_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_")); got[name] != want {
 			t.Errorf("--%s has the variable %q", name, got[name])
 		}

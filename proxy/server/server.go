@@ -32,6 +32,7 @@ type Forwarder interface {
 // Config is what a Server needs; all fields must be set, but for the ones that say otherwise.
 type Config struct {
 	Address string              // host:port or unix:PATH
+	Shared  bool                // with other processes
 	Limits  serving.Limits      // on connections
 	TLS     *certificate.Keeper // nil: none
 
@@ -65,7 +66,7 @@ func New(cfg Config) *Server {
 	s := &Server{Config: cfg, public: public{paths: cfg.Public, preflight: cfg.PublicPreflight}}
 	s.exchanges.pool.New = func() any { return newExchange(s) }
 	s.Server = serving.New(serving.Config{
-		Listen: cfg.Address, Limits: cfg.Limits, TLS: cfg.TLS,
+		Listen: cfg.Address, Shared: cfg.Shared, Limits: cfg.Limits, TLS: cfg.TLS,
 		Handler: s.serve, Refuse: s.refuseUnparsed, Expect: s.expect, Early: true,
 		MaxHeader: maxHeader, ReadTimeout: cfg.HeaderTimeout, IdleTimeout: cfg.IdleTimeout, DrainDelay: cfg.DrainDelay,
 		Logger: cfg.Logger, Metrics: cfg.Metrics,

@@ -2,6 +2,7 @@
 package listen
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -10,6 +11,8 @@ import (
 	"os"
 	"strings"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // Sockets may be used by their owner and group: who is in the group is trusted like who holds the secret.
@@ -20,8 +23,7 @@ const socketMode fs.FileMode = 0o660
 func Open(address string) (net.Listener, error) {
 	path, isUnix := strings.CutPrefix(address, "unix:")
 	if !isUnix {
-		ln, err := net.Listen("tcp", address)
-		return ln, explain(address, err)
+		return open(address, net.ListenConfig{})
 	}
 	if err := removeStale(path); err != nil {
 		return nil, err
@@ -34,6 +36,23 @@ func Open(address string) (net.Listener, error) {
 		return nil, errors.Join(fmt.Errorf("opening the socket to its group: %w", err), ln.Close())
 	}
 	return ln, nil
+}
+
+// OpenShared listens on a host:port that other processes of the same user may listen on as well, if they all open it so:
+// the kernel deals new connections out among them, and each connection stays with its process.
+func OpenShared(address string) (net.Listener, error) {
+	return open(address, net.ListenConfig{Control: func(_, _ string, socket syscall.RawConn) error {
+		var refused error
+		err := socket.Control(func(fd uintptr) {
+			refused = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
+		})
+		return errors.Join(err, refused)
+	}})
+}
+
+func open(address string, how net.ListenConfig) (net.Listener, error) {
+	ln, err := how.Listen(context.Background(), "tcp", address)
+	return ln, explain(address, err)
 }
 
 func explain(address string, err error) error {

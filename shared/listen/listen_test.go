@@ -21,6 +21,43 @@ func TestAPortInUseIsNamed(t *testing.T) {
 	}
 }
 
+func TestAPortIsSharedOnlyByThoseWhoSaySo(t *testing.T) {
+	first, err := listen.OpenShared("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer first.Close()
+	if _, err := listen.Open(first.Addr().String()); err == nil || !strings.Contains(err.Error(), "in use by another program") {
+		t.Errorf("one that does not share: got %v", err)
+	}
+	second, err := listen.OpenShared(first.Addr().String())
+	if err != nil {
+		t.Fatalf("one that shares: %v", err)
+	}
+	defer second.Close()
+	accepts := func(ln net.Listener, met chan<- net.Listener) {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			c.Close()
+			met <- ln
+		}
+	}
+	met := make(chan net.Listener, 1)
+	go accepts(first, met)
+	go accepts(second, met)
+	for seen := map[net.Listener]bool{}; len(seen) < 2; {
+		c, err := net.Dial("tcp", first.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen[<-met] = true
+		c.Close()
+	}
+}
+
 func TestASocketIsOpenToItsGroupAndReplacedWhenStale(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	first, err := listen.Open("unix:" + path)

@@ -18,7 +18,11 @@ type Limits struct{ Total, PerAddress int }
 
 // open opens the listener. Limits come before TLS: a handshake that stalls takes a place like any other connection.
 func (c *Config) open() (net.Listener, error) {
-	inner, err := listen.Open(c.Listen)
+	open := listen.Open
+	if c.Shared {
+		open = listen.OpenShared
+	}
+	inner, err := open(c.Listen)
 	if err != nil {
 		return nil, err
 	}

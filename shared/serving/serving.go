@@ -16,9 +16,10 @@ import (
 	"keygate/shared/certificate"
 )
 
-// Config says what to serve. All fields must be set, but Limits, TLS and DrainDelay.
+// Config says what to serve. All fields must be set, but Shared, Limits, TLS and DrainDelay.
 type Config struct {
 	Listen  string // host:port or unix:PATH
+	Shared  bool   // other processes may listen there, too: listen.OpenShared
 	Limits  Limits
 	TLS     *certificate.Keeper // nil: none
 	Handler fasthttp.RequestHandler
