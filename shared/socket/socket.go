@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"sync"
 	"syscall"
 )
 
@@ -26,8 +27,8 @@ func (l listener) Accept() (net.Conn, error) {
 	return Wrap(c), nil
 }
 
-// Wrap returns a connection that reads and writes c, or c itself if that is no socket. One goroutine at a time may read,
-// and one write; whatever else a connection can do, any goroutine may do at any time, as with c.
+// Wrap returns a connection that reads and writes c, or c itself if that is no socket. It may be used as c may, by any
+// goroutine at any time.
 func Wrap(c net.Conn) net.Conn {
 	socket, ok := c.(syscall.Conn)
 	if !ok {
@@ -45,12 +46,13 @@ func Wrap(c net.Conn) net.Conn {
 type conn struct {
 	net.Conn
 	raw syscall.RawConn
-	in  transfer // of the goroutine that reads
-	out transfer // of the goroutine that writes
+	in  transfer
+	out transfer
 }
 
-// transfer is one Read or Write.
+// transfer is one Read or Write at a time.
 type transfer struct {
+	mu    sync.Mutex // held while it goes on
 	bytes []byte
 	done  int
 	err   error
@@ -78,6 +80,8 @@ func (c *conn) Read(p []byte) (int, error) {
 		return 0, nil
 	}
 	t := &c.in
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	t.bytes, t.done, t.err = p, 0, nil
 	err := c.raw.Read(t.step)
 	t.bytes = nil
@@ -94,6 +98,8 @@ func (c *conn) Read(p []byte) (int, error) {
 
 func (c *conn) Write(p []byte) (int, error) {
 	t := &c.out
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	t.bytes, t.done, t.err = p, 0, nil
 	err := c.raw.Write(t.step)
 	t.bytes = nil

@@ -8,6 +8,8 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -95,6 +97,39 @@ func TestTheEndIsSeenOnBothSides(t *testing.T) {
 		}
 		if text, err := io.ReadAll(theirs); string(text) != "still" || err != nil {
 			t.Errorf("got %q, %v", text, err)
+		}
+	})
+}
+
+// Whoever else reads or writes at the same time gets bytes of their own, whole.
+func TestTransfersDoNotMix(t *testing.T) {
+	each(t, func(t *testing.T, ours, theirs net.Conn) {
+		const size, senders = 100_000, 4
+		var group sync.WaitGroup
+		for i := range senders {
+			group.Go(func() { _, _ = ours.Write(bytes.Repeat([]byte{byte(i)}, size)) })
+		}
+		for range senders {
+			got := make([]byte, size)
+			if _, err := io.ReadFull(theirs, got); err != nil || bytes.Count(got, got[:1]) != size {
+				t.Errorf("what was written at once is mixed: %v", err)
+			}
+		}
+		group.Wait()
+		var read atomic.Int64
+		for range senders {
+			group.Go(func() {
+				n, _ := ours.Read(make([]byte, size))
+				read.Add(int64(n))
+			})
+		}
+		for range senders {
+			_, _ = theirs.Write([]byte("x"))
+		}
+		theirs.Close()
+		group.Wait()
+		if n := read.Load(); n != senders {
+			t.Errorf("%d bytes were read, not %d", n, senders)
 		}
 	})
 }
