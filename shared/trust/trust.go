@@ -29,7 +29,13 @@ var ErrUntrusted = errors.New("untrusted signature")
 
 // Secrets are the one or two secrets in force. The zero value and nil hold none. Safe for concurrent use.
 type Secrets struct {
-	macs []*sync.Pool // of hash.Hash; the first signs
+	macs []*sync.Pool // of *mac; the first signs
+}
+
+// mac has room for its sum, which would be allocated for each call otherwise.
+type mac struct {
+	hash.Hash
+	sum [sha256.Size]byte
 }
 
 // Parse reads one secret, or two separated by a comma, each of at least MinSecret bytes.
@@ -47,7 +53,7 @@ func Parse(text string) (*Secrets, error) {
 		if len(part) < MinSecret {
 			return nil, fmt.Errorf("a trust secret must have at least %d bytes; `openssl rand -hex 32` makes a good one", MinSecret)
 		}
-		s.macs = append(s.macs, &sync.Pool{New: func() any { return hmac.New(sha256.New, []byte(part)) }})
+		s.macs = append(s.macs, &sync.Pool{New: func() any { return &mac{Hash: hmac.New(sha256.New, []byte(part))} }})
 	}
 	return s, nil
 }
@@ -116,11 +122,12 @@ func (s *Secrets) any(want []byte, write func(hash.Hash)) bool {
 }
 
 func (s *Secrets) sum(i int, write func(hash.Hash)) (sum [sha256.Size]byte) {
-	mac := s.macs[i].Get().(hash.Hash)
-	mac.Reset()
-	write(mac)
-	mac.Sum(sum[:0])
-	s.macs[i].Put(mac)
+	m := s.macs[i].Get().(*mac)
+	m.Reset()
+	write(m)
+	m.Sum(m.sum[:0])
+	sum = m.sum
+	s.macs[i].Put(m)
 	return sum
 }
 
