@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 )
 
 func TestQuartilesAreThoseOfTheValuesInOrder(t *testing.T) {
@@ -21,25 +20,6 @@ func TestQuartilesAreThoseOfTheValuesInOrder(t *testing.T) {
 	f([]float64{7}, quartiles{7, 7, 7})
 	f([]float64{4, 1, 3, 2}, quartiles{1.75, 2.5, 3.25})
 	f([]float64{5, 1, 4, 2, 3}, quartiles{2, 3, 4})
-}
-
-func TestAProcessIsReadWhateverItsNameIs(t *testing.T) {
-	id, s, err := parseStat("42 (a) b (c) S 7 1 1 0 -1 4194304 1 2 3 4 10 20 30 40 20 0 1 0 100 0 0")
-	if err != nil || id != 42 || s.parent != 7 || s.cpu != time.Second {
-		t.Errorf("got %d %+v %v", id, s, err)
-	}
-	if _, _, err := parseStat("42 (short) S 7"); err == nil {
-		t.Error("a short line was taken")
-	}
-}
-
-func TestOnlyDescendantsAreCharged(t *testing.T) {
-	all := map[int]stat{1: {parent: 0}, 2: {parent: 1}, 3: {parent: 2}, 4: {parent: 1}}
-	for id, want := range map[int]bool{1: false, 2: true, 3: true, 4: false} {
-		if got := descends(all, id, 2); got != want {
-			t.Errorf("%d descends from 2: %v", id, got)
-		}
-	}
 }
 
 // Ensure the table says what a reader takes from it: medians, the ratio to keygate, and whose CPU time it was.
