@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"keygate/tests/load/hist"
@@ -47,7 +48,11 @@ func open(ctx context.Context, o options) (*field, error) {
 	return f, nil
 }
 
+// mint makes n more keys, if that is any.
 func (f *field) mint(ctx context.Context, n int) error {
+	if n <= 0 {
+		return nil
+	}
 	made, err := f.CreateKeys(ctx, n)
 	for _, key := range made {
 		f.keys = append(f.keys, key.Key)
@@ -119,8 +124,8 @@ func (f *field) load(ctx context.Context, t target, l load) (sample, error) {
 		return sample{}, err
 	}
 	defer runner.Close()
-	if !l.cold {
-		runner.Phase(ctx, l.warmup, hist.NewTimeline())
+	if err := l.warm(ctx, runner); err != nil {
+		return sample{}, err
 	}
 	before, err := cpu(t.parts)
 	if err != nil {
@@ -139,10 +144,33 @@ func (f *field) load(ctx context.Context, t target, l load) (sample, error) {
 		P50: milliseconds(got.Latency.Quantile(.5)), P99: milliseconds(got.Latency.Quantile(.99)),
 		CPU: map[string]float64{"load": float64(got.CPU.Nanoseconds()) / 1e3 / float64(got.Requests)},
 	}
+	if got.OK < got.Requests {
+		s.Failures = maps.Clone(got.Outcomes)
+		delete(s.Failures, "201")
+	}
 	for name, used := range after {
 		s.CPU[name] = float64((used - before[name]).Nanoseconds()) / 1e3 / float64(got.Requests)
 	}
 	return s, nil
+}
+
+// attempts are how often a program that has just started may refuse some of a warm-up.
+const attempts = 20
+
+// warm repeats the warm-up until all of it is accepted, unless the load is to come cold: then a few requests see that the
+// programs are ready.
+func (l load) warm(ctx context.Context, runner *run.Runner) error {
+	if l.cold {
+		l.warmup = run.Limit{Requests: int64(l.connections)}
+	}
+	var got *run.Result
+	for range attempts {
+		if got = runner.Phase(ctx, l.warmup, hist.NewTimeline()); got.OK == got.Requests || ctx.Err() != nil {
+			return ctx.Err()
+		}
+		l.warmup = run.Limit{Duration: time.Second / 4}
+	}
+	return fmt.Errorf("the warm-up ends with %v", got.Outcomes)
 }
 
 func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1e3 }

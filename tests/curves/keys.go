@@ -31,10 +31,10 @@ var keys = curve{
 		"and Redis empty at first, after three seconds of load",
 	x: scale{Name: "keys", Logarithmic: true}, panels: []panel{throughput, tail},
 	measure: func(ctx context.Context, f *field, r *recorder) error {
-		if err := f.mint(ctx, mostKeys-len(f.keys)); err != nil {
-			return err
-		}
 		for _, n := range []int{1, 100, fewKeys, 100_000, mostKeys} {
+			if err := f.mint(ctx, n-len(f.keys)); err != nil {
+				return err
+			}
 			if err := f.alone(ctx, r, seriesMemory, n, f.inMemory); err != nil {
 				return err
 			}

@@ -47,6 +47,7 @@ type sample struct {
 	Success   float64            `json:"success_rate,omitempty"`
 	CPU       map[string]float64 `json:"cpu_us_per_request,omitempty"` // by program; the load generator's is "load"
 	RSS       float64            `json:"proxy_rss_mib,omitempty"`
+	Failures  map[string]int64   `json:"failures,omitempty"` // by status and code
 }
 
 // recorder gathers the samples of one curve.
@@ -61,8 +62,8 @@ func newRecorder(ctx context.Context, f *field, c curve) *recorder {
 }
 
 func (r *recorder) add(name string, x float64, s sample) {
-	fmt.Fprintf(os.Stderr, "%s: %s at %g: %.0f/s, p99 %.2f ms, success %.4f, proxy %.1f MiB\n",
-		r.result.Name, name, x, s.PerSecond, s.P99, s.Success, s.RSS)
+	fmt.Fprintf(os.Stderr, "%s: %s at %g: %.0f/s, p99 %.2f ms, success %.4f, proxy %.1f MiB %v\n",
+		r.result.Name, name, x, s.PerSecond, s.P99, s.Success, s.RSS, s.Failures)
 	at := slices.IndexFunc(r.result.Series, func(known series) bool { return known.Name == name })
 	if at < 0 {
 		at = len(r.result.Series)
