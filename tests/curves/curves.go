@@ -16,6 +16,7 @@ type options struct {
 	only     string
 	rounds   int
 	duration time.Duration
+	longest  time.Duration
 	bin      string
 	out      string
 }
@@ -60,6 +61,7 @@ func readOptions() options {
 	flag.IntVar(&o.rounds, "rounds", 3, "load each point `N` times")
 	flag.DurationVar(&o.duration, "duration", 1500*time.Millisecond,
 		"load it for `D` each time, after a quarter of that uncounted")
+	flag.DurationVar(&o.longest, "longest", 3*time.Minute, "end each curve after `D`; what it has by then is saved")
 	flag.StringVar(&o.bin, "bin", "bin", "take proxy and writer from `DIR`")
 	flag.StringVar(&o.out, "out", "docs/curves", "save the curves in `DIR`")
 	flag.Usage = func() {
@@ -69,9 +71,6 @@ func readOptions() options {
 	flag.Parse()
 	return o
 }
-
-// longest is how long one curve may take. What it has by then is saved, and said to be all.
-const longest = 3 * time.Minute
 
 // draw measures curve after curve, each on servers of its own, and saves each as soon as it is there.
 func draw(ctx context.Context, o options) error {
@@ -85,7 +84,7 @@ func draw(ctx context.Context, o options) error {
 		if o.only != "" && o.only != c.name {
 			continue
 		}
-		limited, cancel := context.WithTimeout(ctx, longest)
+		limited, cancel := context.WithTimeout(ctx, o.longest)
 		err := drawOne(limited, o, c)
 		cancel()
 		if err != nil {
@@ -105,7 +104,7 @@ func drawOne(ctx context.Context, o options, c curve) (err error) {
 	r := newRecorder(ctx, f, c)
 	err = c.measure(ctx, f, r)
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) && len(r.result.Series) > 0 {
-		r.result.Conditions += fmt.Sprintf("; ended after %v, before it was through", longest)
+		r.result.Conditions += fmt.Sprintf("; ended after %v, before it was through", o.longest)
 		err = nil
 	}
 	if err != nil {

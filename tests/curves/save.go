@@ -32,8 +32,8 @@ func (r *result) save(dir string, c curve) error {
 func saveTables(dir string) error {
 	var b strings.Builder
 	b.WriteString("# Scaling curves: the figures\n\nWritten by `make curves`, as are the pictures beside it and the " +
-		"JSON files, which hold every round.\nEach figure is the median of the rounds, with the smallest and the largest; CPU is of all " +
-		"processes of a kind, a request.\n")
+		"JSON files, which hold every round.\nEach figure is the median of the rounds, with the smallest and the largest; " +
+		"CPU is of all processes of a kind, a request.\n")
 	for _, c := range curves {
 		text, err := os.ReadFile(filepath.Join(dir, c.name+".json"))
 		if errors.Is(err, fs.ErrNotExist) {
