@@ -32,10 +32,12 @@ func TestTheTableComparesEachWithKeygate(t *testing.T) {
 	}
 	g := measuredGroup{Title: "Race", Subjects: []measured{
 		{Name: "keygate", Rounds: rounds(100, 300, 200)}, {Name: "other", Rounds: rounds(50, 50, 50)},
+		{Name: "paired", Rounds: rounds(25, 75, 100)},
 	}}
 	for _, want := range []string{
-		"| keygate | 200 (150–250) | 1.00 × | 1.0 / 2.0 | 100.00 % | 30.0 | it 30.0, loadtest 12.0 |",
-		"| other | 50 (50–50) | 4.00 × |",
+		"| keygate | 200 (150–250) | 1.00 × (1.00–1.00) | 1.0 / 2.0 | 100.00 % | 30.0 | it 30.0, loadtest 12.0 |",
+		"| other | 50 (50–50) | 4.00 × (3.00–5.00) |",
+		"| paired | 75 (50–88) | 2.67 × (3.00–4.00) |",
 	} {
 		if table := g.table(); !strings.Contains(table, want) {
 			t.Errorf("%s\nlacks %s", table, want)
