@@ -52,8 +52,8 @@ func ownCPU(f figures) float64 {
 func (g measuredGroup) table() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "## %s\n\n", g.Title)
-	b.WriteString("| | events/s: median (quartiles) | keygate is: of medians (quartiles of rounds) | p50 / p99 ms | success | " +
-		"CPU µs an event | of which |\n")
+	b.WriteString("| | events/s: median (quartiles) | keygate is: of medians (quartiles of rounds) | p50 / p99 ms | " +
+		"success | CPU µs an event | of which |\n")
 	b.WriteString("|---|---|---|---|---|---|---|\n")
 	if len(g.Subjects) == 0 {
 		return b.String()
