@@ -17,6 +17,7 @@ type options struct {
 	rounds   int
 	duration time.Duration
 	longest  time.Duration
+	redraw   bool
 	bin      string
 	out      string
 }
@@ -62,6 +63,7 @@ func readOptions() options {
 	flag.DurationVar(&o.duration, "duration", 1500*time.Millisecond,
 		"load it for `D` each time, after a quarter of that uncounted")
 	flag.DurationVar(&o.longest, "longest", 3*time.Minute, "end each curve after `D`; what it has by then is saved")
+	flag.BoolVar(&o.redraw, "redraw", false, "measure nothing, and draw what is saved")
 	flag.StringVar(&o.bin, "bin", "bin", "take proxy and writer from `DIR`")
 	flag.StringVar(&o.out, "out", "docs/curves", "save the curves in `DIR`")
 	flag.Usage = func() {
@@ -81,7 +83,7 @@ func draw(ctx context.Context, o options) error {
 		return err
 	}
 	for _, c := range curves {
-		if o.only != "" && o.only != c.name {
+		if o.redraw || o.only != "" && o.only != c.name {
 			continue
 		}
 		limited, cancel := context.WithTimeout(ctx, o.longest)
@@ -91,7 +93,7 @@ func draw(ctx context.Context, o options) error {
 			return fmt.Errorf("measuring the curve %s: %w", c.name, err)
 		}
 	}
-	return saveTables(o.out)
+	return drawSaved(o.out)
 }
 
 func drawOne(ctx context.Context, o options, c curve) (err error) {
@@ -112,5 +114,5 @@ func drawOne(ctx context.Context, o options, c curve) (err error) {
 	}
 	r.result.TookS = time.Since(began).Round(time.Second).Seconds()
 	fmt.Fprintf(os.Stderr, "%s: done in %g s\n", c.name, r.result.TookS)
-	return r.result.save(o.out, c)
+	return r.result.save(o.out)
 }

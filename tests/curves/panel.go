@@ -10,16 +10,15 @@ import (
 // panel is one quantity over the size.
 type panel struct {
 	name string // with the unit
-	unit string // of the marks
 	of   func(sample) float64
 	// spread is a ratio of largest to smallest from which an axis is logarithmic; below, it begins at 0.
 	spread float64
 }
 
 var (
-	throughput = panel{"requests answered 201 a second", "", func(s sample) float64 { return s.PerSecond }, 20}
-	tail       = panel{"p99 latency, milliseconds", " ms", func(s sample) float64 { return s.P99 }, 4}
-	memory     = panel{"resident memory of the proxy, MiB", " MiB", func(s sample) float64 { return s.RSS }, math.Inf(1)}
+	throughput = panel{"requests answered 201 a second", func(s sample) float64 { return s.PerSecond }, 20}
+	tail       = panel{"p99 latency, milliseconds", func(s sample) float64 { return s.P99 }, 4}
+	memory     = panel{"resident memory of the proxy, MiB", func(s sample) float64 { return s.RSS }, math.Inf(1)}
 )
 
 // middle is the median of the rounds at a point, and the smallest and largest.
@@ -63,8 +62,8 @@ func (r *result) chart(x chart.Axis, p panel) chart.Chart {
 		}
 		c.Series = append(c.Series, line)
 	}
-	if c.Y = chart.Linear(largest, p.unit); largest > p.spread*smallest {
-		c.Y = chart.Logarithmic(smallest, largest, p.unit)
+	if c.Y = chart.Linear(largest, ""); largest > p.spread*smallest {
+		c.Y = chart.Logarithmic(smallest, largest, "")
 	}
 	c.Y.Name = p.name
 	return c

@@ -14,8 +14,8 @@ import (
 	"keygate/tests/load/chart"
 )
 
-// save writes the figures as JSON and the picture beside them.
-func (r *result) save(dir string, c curve) error {
+// save writes the figures as JSON.
+func (r *result) save(dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
@@ -23,13 +23,11 @@ func (r *result) save(dir string, c curve) error {
 	if err != nil {
 		return err
 	}
-	path := filepath.Join(dir, c.name)
-	return errors.Join(
-		os.WriteFile(path+".json", append(text, '\n'), 0o644), os.WriteFile(path+".svg", r.picture(c.panels), 0o644))
+	return os.WriteFile(filepath.Join(dir, r.Name+".json"), append(text, '\n'), 0o644)
 }
 
-// saveTables writes one page of all curves that are saved, this time or earlier.
-func saveTables(dir string) error {
+// drawSaved writes the pictures of all curves that are saved, this time or earlier, and one page of their tables.
+func drawSaved(dir string) error {
 	var b strings.Builder
 	b.WriteString("# Scaling curves: the figures\n\nWritten by `make curves`, as are the pictures beside it and the " +
 		"JSON files, which hold every round.\nEach figure is the median of the rounds, with the smallest and the largest; " +
@@ -47,6 +45,9 @@ func saveTables(dir string) error {
 			return fmt.Errorf("reading %s: %w", c.name, err)
 		}
 		r.section(&b, c)
+		if err := os.WriteFile(filepath.Join(dir, c.name+".svg"), r.picture(c.panels), 0o644); err != nil {
+			return err
+		}
 	}
 	path := filepath.Join(dir, "README.md")
 	if err := os.WriteFile(path, []byte(b.String()), 0o644); err != nil {

@@ -9,19 +9,22 @@ import (
 // Classes are the colours that a document has, in the order in which series take them.
 var Classes = []string{"first", "second", "third"}
 
-// The style of a document: by itself in both colour schemes, on a ground of its own, because it does not know the page's.
+// The style of a document: by itself in both colour schemes, on a ground of its own, because it does not know the page's,
+// and without variables, which not every viewer knows.
 const documentStyle = `<style>
-svg { --paper: #fff; --ink: #17191c; --muted: #62686f; --rule: #e2e5e9;
-  --first: #2563c9; --second: #c2500b; --third: #1f7a3d;
-  font: 12px system-ui, sans-serif; }
-@media (prefers-color-scheme: dark) { svg { --paper: #121417; --ink: #e9ebee; --muted: #9aa1a9; --rule: #2b3036;
-  --first: #7daaf7; --second: #f59e5f; --third: #6fcf8e; } }
-.paper { fill: var(--paper); } .title { font-size: 16px; font-weight: 600; fill: var(--ink); } .axis { fill: var(--ink); }
-.grid { stroke: var(--rule); } .tick { fill: var(--muted); } .end { text-anchor: end; } .mid { text-anchor: middle; }
+text { font: 12px system-ui, sans-serif; } .title { font-size: 16px; } .title, .name { font-weight: 600; }
+.end { text-anchor: end; } .mid { text-anchor: middle; }
 .line { fill: none; stroke-width: 2; stroke-linejoin: round; } .range { stroke-width: 1; }
-.line.first { stroke: var(--first); } .line.second { stroke: var(--second); } .line.third { stroke: var(--third); }
-.dot.first, .name.first { fill: var(--first); } .dot.second, .name.second { fill: var(--second); }
-.dot.third, .name.third { fill: var(--third); } .name { font-weight: 600; }
+.paper { fill: #fff; } .title, .axis { fill: #17191c; } .tick { fill: #62686f; } .grid { stroke: #e2e5e9; }
+.line.first { stroke: #2563c9; } .line.second { stroke: #c2500b; } .line.third { stroke: #1f7a3d; }
+.dot.first, .name.first { fill: #2563c9; } .dot.second, .name.second { fill: #c2500b; }
+.dot.third, .name.third { fill: #1f7a3d; }
+@media (prefers-color-scheme: dark) {
+  .paper { fill: #121417; } .title, .axis { fill: #e9ebee; } .tick { fill: #9aa1a9; } .grid { stroke: #2b3036; }
+  .line.first { stroke: #7daaf7; } .line.second { stroke: #f59e5f; } .line.third { stroke: #6fcf8e; }
+  .dot.first, .name.first { fill: #7daaf7; } .dot.second, .name.second { fill: #f59e5f; }
+  .dot.third, .name.third { fill: #6fcf8e; }
+}
 </style>`
 
 const (

@@ -26,9 +26,9 @@ const (
 type worker struct {
 	runner  *Runner
 	address string
-	source *traffic.Source
-	conn   *wire.Conn // nil while there is none
-	pause  time.Duration
+	source  *traffic.Source
+	conn    *wire.Conn // nil while there is none
+	pause   time.Duration
 
 	tally  tally
 	window hist.Slot     // what finished since the last visit to the timeline
