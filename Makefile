@@ -14,13 +14,14 @@ GOVULNCHECK := go run golang.org/x/vuln/cmd/govulncheck@v1.9.0
 # Overridden like this: make fuzz FUZZTIME=5m
 FUZZTIME    ?= 30s
 BENCH       ?= .
+BENCHTIME   ?= 1s
 REQUESTS    ?= 5000
 CONCURRENCY ?= 200
 ROUNDS      ?= 7
 
 .DEFAULT_GOAL := help
 .PHONY: help build proxy writer standalone loadtest run servers servers-all test test-all check format vet lint vulnerabilities arch \
-	race fuzz bench load compare clean
+	race fuzz bench load compare curves clean
 
 help: ## print this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -83,8 +84,8 @@ fuzz: servers ## run each fuzz target for FUZZTIME (30s)
 		$(SERVERS) go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 5x "$$package" </dev/null; \
 	done
 
-bench: servers ## run the benchmarks that match BENCH (all)
-	$(SERVERS) go test -run '^$$' -bench '$(BENCH)' ./...
+bench: servers ## run the benchmarks that match BENCH (all) for BENCHTIME (1s; 1x is once) each
+	$(SERVERS) go test -run '^$$' -bench '$(BENCH)' -benchtime '$(BENCHTIME)' ./...
 
 load: standalone loadtest ## send REQUESTS (5000) on CONCURRENCY (200) connections to a standalone of its own
 	@data=$$(mktemp -d); \
@@ -101,6 +102,9 @@ load: standalone loadtest ## send REQUESTS (5000) on CONCURRENCY (200) connectio
 
 compare: proxy writer loadtest servers ## measure keygate beside FastAPI, nginx and HAProxy, in ROUNDS (7); takes ten minutes
 	go run -buildvcs=auto ./tests/compare -rounds $(ROUNDS)
+
+curves: proxy writer servers ## measure throughput, p99 and memory against sizes, into docs/curves; takes ten minutes
+	go run -buildvcs=auto ./tests/curves
 
 clean: ## remove what was built; ./data stays
 	rm -rf bin

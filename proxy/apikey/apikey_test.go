@@ -96,17 +96,3 @@ func FuzzSplit(f *testing.F) {
 		}
 	})
 }
-
-func BenchmarkSplit(b *testing.B) {
-	key, _, err := apikey.Mint("zap", "live")
-	if err != nil {
-		b.Fatal(err)
-	}
-	text := []byte(key)
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, ok := (apikey.Format{}).Split(text); !ok {
-			b.Fatal("refused")
-		}
-	}
-}

@@ -206,15 +206,3 @@ func FuzzExactlyOneOrganisation(f *testing.F) {
 		}
 	})
 }
-
-func BenchmarkAppendHeader(b *testing.B) {
-	p, v := policy(b), vouch()
-	v.Origin = &identity.Origin{}
-	lines := parse(b, "Host: 127.0.0.1:8080\r\nX-API-Key: zap_live_000000000001_secret\r\nContent-Type: application/json\r\nContent-Length: 150\r\n")
-	var buf []byte
-	b.ReportAllocs()
-	for b.Loop() {
-		p.Origin(v.Origin, lines, netip.AddrFrom4([4]byte{127, 0, 0, 1}))
-		buf = p.AppendHeader(buf[:0], lines, v)
-	}
-}

@@ -124,12 +124,3 @@ func TestSealsTellPartsApart(t *testing.T) {
 		}
 	}
 }
-
-func BenchmarkSignature(b *testing.B) {
-	s, now := parse(b, first), time.Now()
-	var buf []byte
-	b.ReportAllocs()
-	for b.Loop() {
-		buf = s.AppendSignature(buf[:0], claim(), now)
-	}
-}

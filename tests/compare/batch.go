@@ -11,6 +11,7 @@ import (
 
 	"keygate/shared/database"
 	"keygate/shared/uuid7"
+	"keygate/tests/programs"
 	"keygate/writer/event"
 	"keygate/writer/pgsink"
 )
@@ -27,13 +28,13 @@ func openBatch(ctx context.Context, b *bench) ([]subject, error) {
 		"--concurrency", strconv.Itoa(batchConnections))
 	return []subject{own, {
 		name: "the statement alone, in a loop", version: "the writer's own statement on one connection",
-		parts: append([]part{{"loop", os.Getpid()}}, b.servers()[:1]...), load: b.loop,
+		parts: append([]programs.Part{{Name: "loop", PID: os.Getpid()}}, b.Servers()[:1]...), load: b.loop,
 	}}, nil
 }
 
 // loop stores batches by the writer's own statement as fast as one connection does, without HTTP, queue or decoding.
 func (b *bench) loop(ctx context.Context) (figures, error) {
-	url, err := database.Parse(b.postgres.URL(ownDatabase))
+	url, err := database.Parse(b.Postgres.URL(programs.OwnDatabase))
 	if err != nil {
 		return figures{}, err
 	}

@@ -62,7 +62,7 @@ func compare(ctx context.Context, o options) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, b.close()) }()
+	defer func() { err = errors.Join(err, b.Close()) }()
 	result := newResult(ctx, b)
 	for _, g := range chosen {
 		if err := result.measure(ctx, b, g); err != nil {

@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 )
 
 func TestQuartilesAreThoseOfTheValuesInOrder(t *testing.T) {
@@ -23,25 +22,6 @@ func TestQuartilesAreThoseOfTheValuesInOrder(t *testing.T) {
 	f([]float64{5, 1, 4, 2, 3}, quartiles{2, 3, 4})
 }
 
-func TestAProcessIsReadWhateverItsNameIs(t *testing.T) {
-	id, s, err := parseStat("42 (a) b (c) S 7 1 1 0 -1 4194304 1 2 3 4 10 20 30 40 20 0 1 0 100 0 0")
-	if err != nil || id != 42 || s.parent != 7 || s.cpu != time.Second {
-		t.Errorf("got %d %+v %v", id, s, err)
-	}
-	if _, _, err := parseStat("42 (short) S 7"); err == nil {
-		t.Error("a short line was taken")
-	}
-}
-
-func TestOnlyDescendantsAreCharged(t *testing.T) {
-	all := map[int]stat{1: {parent: 0}, 2: {parent: 1}, 3: {parent: 2}, 4: {parent: 1}}
-	for id, want := range map[int]bool{1: false, 2: true, 3: true, 4: false} {
-		if got := descends(all, id, 2); got != want {
-			t.Errorf("%d descends from 2: %v", id, got)
-		}
-	}
-}
-
 // Ensure the table says what a reader takes from it: medians, the ratio to keygate, and whose CPU time it was.
 func TestTheTableComparesEachWithKeygate(t *testing.T) {
 	rounds := func(rates ...float64) (all []figures) {
@@ -52,10 +32,12 @@ func TestTheTableComparesEachWithKeygate(t *testing.T) {
 	}
 	g := measuredGroup{Title: "Race", Subjects: []measured{
 		{Name: "keygate", Rounds: rounds(100, 300, 200)}, {Name: "other", Rounds: rounds(50, 50, 50)},
+		{Name: "paired", Rounds: rounds(25, 75, 100)},
 	}}
 	for _, want := range []string{
-		"| keygate | 200 (150–250) | 1.00 × | 1.0 / 2.0 | 100.00 % | 30.0 | it 30.0, loadtest 12.0 |",
-		"| other | 50 (50–50) | 4.00 × |",
+		"| keygate | 200 (150–250) | 1.00 × (1.00–1.00) | 1.0 / 2.0 | 100.00 % | 30.0 | it 30.0, loadtest 12.0 |",
+		"| other | 50 (50–50) | 4.00 × (3.00–5.00) |",
+		"| paired | 75 (50–88) | 2.67 × (3.00–4.00) |",
 	} {
 		if table := g.table(); !strings.Contains(table, want) {
 			t.Errorf("%s\nlacks %s", table, want)

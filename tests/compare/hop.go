@@ -1,37 +1,34 @@
 package main
 
 import (
-	"bufio"
 	"context"
-	"fmt"
-	"io"
-	"os/exec"
-	"path/filepath"
-	"strings"
+
+	"keygate/tests/programs"
 )
 
 func openHop(ctx context.Context, b *bench) ([]subject, error) {
-	stub, upstream, err := b.startStub(ctx)
+	stub, err := b.StartStub(ctx)
 	if err != nil {
 		return nil, err
 	}
-	proxy, edge, err := b.startOwn(ctx, "proxy", "--upstream", "http://"+upstream)
+	proxy, err := b.StartOwn(ctx, "proxy", programs.Launcher{Arguments: []string{"--upstream", "http://" + stub.Address}})
 	if err != nil {
 		return nil, err
 	}
 	all := []subject{{
-		name: "keygate", version: versionOf(ctx, filepath.Join(b.bin, "proxy"), "--version"),
-		parts: []part{{"proxy", proxy.cmd.Process.Pid}}, load: b.loadtest("http://" + edge),
+		name: "keygate", version: programs.VersionOf(ctx, b.Path("proxy"), "--version"),
+		parts: []programs.Part{proxy.Part()}, load: b.loadtest("http://" + proxy.Address),
 	}}
 	for _, rival := range []func(context.Context, *bench, string) (subject, error){openNginx, openHAProxy} {
-		found, err := b.optional(ctx, func(ctx context.Context, b *bench) (subject, error) { return rival(ctx, b, upstream) })
+		found, err := b.optional(ctx, func(ctx context.Context, b *bench) (subject, error) { return rival(ctx, b, stub.Address) })
 		if err != nil {
 			return nil, err
 		}
 		all = append(all, found...)
 	}
 	return append(all, subject{
-		name: "the stub alone", version: "no hop", parts: []part{{"stub", stub}}, load: b.loadtest("http://" + upstream),
+		name: "the stub alone", version: "no hop", parts: []programs.Part{stub.Part()},
+		load: b.loadtest("http://" + stub.Address),
 	}), nil
 }
 
@@ -53,7 +50,7 @@ func openHAProxy(ctx context.Context, b *bench, upstream string) (subject, error
 
 // openEdge starts a proxy that takes one configuration file.
 func (b *bench) openEdge(ctx context.Context, name, path, upstream, file, versionFlag, fileFlag string) (subject, error) {
-	address, err := freeAddress()
+	address, err := programs.FreeAddress()
 	if err != nil {
 		return subject{}, err
 	}
@@ -61,41 +58,12 @@ func (b *bench) openEdge(ctx context.Context, name, path, upstream, file, versio
 	if err != nil {
 		return subject{}, err
 	}
-	p, err := b.start(ctx, name, launch{path: path, args: []string{fileFlag, configuration}, listen: address})
+	p, err := b.Start(ctx, name, programs.Launch{Path: path, Args: []string{fileFlag, configuration}, Listen: address})
 	if err != nil {
 		return subject{}, err
 	}
 	return subject{
-		name: name, version: versionOf(ctx, path, versionFlag),
-		parts: []part{{name, p.cmd.Process.Pid}}, load: b.loadtest("http://" + address),
+		name: name, version: programs.VersionOf(ctx, path, versionFlag),
+		parts: []programs.Part{p.Part()}, load: b.loadtest("http://" + address),
 	}, nil
-}
-
-// startStub builds and starts the server that answers everything with one 201, and returns its process id and address.
-// It is the one against which the load generator itself is measured.
-func (b *bench) startStub(ctx context.Context) (pid int, address string, err error) {
-	path := filepath.Join(b.dir, "responder")
-	build := exec.CommandContext(ctx, "go", "build", "-o", path, "keygate/tests/load/testdata/responder")
-	if out, err := build.CombinedOutput(); err != nil {
-		return 0, "", fmt.Errorf("building the stub: %s", strings.TrimSpace(string(out)))
-	}
-	p := &program{name: "stub", cmd: exec.Command(path), ended: make(chan struct{})}
-	printed, err := p.cmd.StdoutPipe()
-	if err != nil {
-		return 0, "", err
-	}
-	if err := p.cmd.Start(); err != nil {
-		return 0, "", err
-	}
-	line, err := bufio.NewReader(printed).ReadString('\n')
-	go func() {
-		_, _ = io.Copy(io.Discard, printed)
-		_ = p.cmd.Wait()
-		close(p.ended)
-	}()
-	b.programs = append(b.programs, p)
-	if err != nil {
-		return 0, "", fmt.Errorf("the stub does not say where it listens: %w", err)
-	}
-	return p.cmd.Process.Pid, strings.TrimSpace(line), nil
 }

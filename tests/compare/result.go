@@ -8,13 +8,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
-	"strings"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"keygate/shared/build"
+	"keygate/tests/programs"
 )
 
 // result is the file that is saved: every figure of every round, and where and of what they were taken.
@@ -46,15 +43,15 @@ type measured struct {
 func newResult(ctx context.Context, b *bench) *result {
 	return &result{
 		StartedAt: time.Now().UTC().Truncate(time.Second), Commit: cmp.Or(build.Info().Commit, build.Info().Version),
-		Machine: machine(), Rounds: b.rounds, DurationS: b.duration.Seconds(), Concurrency: b.concurrency,
-		Versions: append([]string{runtime.Version(), databaseVersion(ctx, b)}, versionOf(ctx, "redis-server", "--version")),
+		Machine: programs.Machine(), Rounds: b.rounds, DurationS: b.duration.Seconds(), Concurrency: b.concurrency,
+		Versions: b.Versions(ctx),
 	}
 }
 
 // measure loads the subjects of a group in turn, beginning with another one each round, and prints the table.
 func (r *result) measure(ctx context.Context, b *bench, g group) (err error) {
-	running := len(b.programs)
-	defer func() { err = errors.Join(err, b.stopAfter(running)) }()
+	running := b.Running()
+	defer func() { err = errors.Join(err, b.StopAfter(running)) }()
 	fmt.Fprintf(os.Stderr, "%s: starting the programs\n", g.name)
 	subjects, err := g.open(ctx, b)
 	r.Missing = b.missing
@@ -106,29 +103,4 @@ func (r *result) save(dir string) error {
 	}
 	fmt.Printf("Saved as %s.json and %s.md.\n", path, path)
 	return nil
-}
-
-func databaseVersion(ctx context.Context, b *bench) string {
-	conn, err := pgx.Connect(ctx, b.postgres.URL(ownDatabase))
-	if err != nil {
-		return "PostgreSQL unknown"
-	}
-	defer conn.Close(ctx)
-	return "PostgreSQL " + conn.PgConn().ParameterStatus("server_version")
-}
-
-// machine is what Linux calls the processor, and how many of them this process may use.
-func machine() string {
-	model := "unknown processor"
-	info, err := os.ReadFile("/proc/cpuinfo")
-	if err != nil {
-		info = nil
-	}
-	for line := range strings.Lines(string(info)) {
-		if name, value, found := strings.Cut(line, ":"); found && strings.TrimSpace(name) == "model name" {
-			model = strings.TrimSpace(value)
-			break
-		}
-	}
-	return fmt.Sprintf("%d × %s, %s/%s", runtime.NumCPU(), model, runtime.GOOS, runtime.GOARCH)
 }

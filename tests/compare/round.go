@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"keygate/tests/programs"
 )
 
 // figures are what one round of one subject gave.
@@ -25,11 +27,11 @@ type figures struct {
 
 // loadtest returns a load of the load generator, with further arguments, which may replace the ones that all share.
 func (b *bench) loadtest(target string, arguments ...string) func(context.Context) (figures, error) {
-	out := filepath.Join(b.dir, "round.json")
+	out := filepath.Join(b.Dir, "round.json")
 	all := append([]string{"--target", target, "--keys", b.keysFile, "--json", out, "--duration", b.duration.String(),
 		"--concurrency", strconv.Itoa(b.concurrency), "--min-success", "0"}, arguments...)
 	return func(ctx context.Context) (figures, error) {
-		cmd := exec.CommandContext(ctx, filepath.Join(b.bin, "loadtest"), all...)
+		cmd := exec.CommandContext(ctx, b.Path("loadtest"), all...)
 		if said, err := cmd.CombinedOutput(); err != nil {
 			return figures{}, fmt.Errorf("loadtest: %w: %s", err, strings.TrimSpace(string(said)))
 		}
@@ -88,7 +90,7 @@ func (s subject) round(ctx context.Context) (figures, error) {
 		f.CPU = map[string]float64{}
 	}
 	for i, p := range s.parts {
-		f.CPU[p.name] = float64(after[i]-before[i]) / float64(time.Microsecond) / float64(f.Events)
+		f.CPU[p.Name] = float64(after[i]-before[i]) / float64(time.Microsecond) / float64(f.Events)
 	}
 	return f, nil
 }
@@ -97,8 +99,8 @@ func (s subject) cpu() ([]time.Duration, error) {
 	used := make([]time.Duration, len(s.parts))
 	for i, p := range s.parts {
 		var err error
-		if used[i], err = cpuOf(p.pid); err != nil {
-			return nil, fmt.Errorf("%s: %w", p.name, err)
+		if used[i], err = programs.CPU(p.PID); err != nil {
+			return nil, fmt.Errorf("%s: %w", p.Name, err)
 		}
 	}
 	return used, nil

@@ -6,43 +6,12 @@ import (
 	"fmt"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/redis/go-redis/v9"
+
+	"keygate/tests/programs"
 )
-
-// findServers learns the process ids of PostgreSQL and Redis.
-func (b *bench) findServers(ctx context.Context) error {
-	conn, err := pgx.Connect(ctx, b.postgres.URL(ownDatabase))
-	if err != nil {
-		return err
-	}
-	defer conn.Close(ctx)
-	all, err := processes()
-	if err != nil {
-		return err
-	}
-	b.database = all[int(conn.PgConn().PID())].parent
-
-	options, err := redis.ParseURL(b.redis.URL())
-	if err != nil {
-		return err
-	}
-	client := redis.NewClient(options)
-	defer client.Close()
-	info, err := client.InfoMap(ctx, "server").Result()
-	if err != nil {
-		return err
-	}
-	b.cache, err = strconv.Atoi(info["Server"]["process_id"])
-	return err
-}
-
-func (b *bench) servers() []part {
-	return []part{{"PostgreSQL", b.database}, {"Redis", b.cache}}
-}
 
 func openStack(ctx context.Context, b *bench) ([]subject, error) {
 	own, err := openKeygate(ctx, b)
@@ -62,33 +31,21 @@ func openStack(ctx context.Context, b *bench) ([]subject, error) {
 
 // openKeygate starts a writer and a proxy in front of it.
 func openKeygate(ctx context.Context, b *bench) (subject, error) {
-	writer, address, err := b.startOwn(ctx, "writer")
+	writer, err := b.StartOwn(ctx, "writer", programs.Launcher{})
 	if err != nil {
 		return subject{}, err
 	}
-	proxy, edge, err := b.startOwn(ctx, "proxy", "--upstream", "http://"+address, "--upstream-idempotent", "/")
-	if err != nil {
-		return subject{}, err
-	}
-	target := "http://" + edge
-	return subject{
-		name: "keygate", version: versionOf(ctx, filepath.Join(b.bin, "proxy"), "--version"), target: target,
-		parts: append([]part{{"proxy", proxy.cmd.Process.Pid}, {"writer", writer.cmd.Process.Pid}}, b.servers()...),
-		load:  b.loadtest(target),
-	}, nil
-}
-
-// startOwn starts one of keygate's programs on a free address.
-func (b *bench) startOwn(ctx context.Context, name string, arguments ...string) (*program, string, error) {
-	address, err := freeAddress()
-	if err != nil {
-		return nil, "", err
-	}
-	arguments = append([]string{"serve", "--listen", address, "--admin-listen", "127.0.0.1:0"}, arguments...)
-	p, err := b.start(ctx, name, launch{
-		path: filepath.Join(b.bin, name), args: arguments, env: b.environment(), listen: address,
+	proxy, err := b.StartOwn(ctx, "proxy", programs.Launcher{
+		Arguments: []string{"--upstream", "http://" + writer.Address, "--upstream-idempotent", "/"},
 	})
-	return p, address, err
+	if err != nil {
+		return subject{}, err
+	}
+	target := "http://" + proxy.Address
+	return subject{
+		name: "keygate", version: programs.VersionOf(ctx, b.Path("proxy"), "--version"), target: target,
+		parts: append([]programs.Part{proxy.Part(), writer.Part()}, b.Servers()...), load: b.loadtest(target),
+	}, nil
 }
 
 // Two workers were the best of one, two and four on two cores.
@@ -106,26 +63,26 @@ func openFastAPI(ctx context.Context, b *bench, mode string) (subject, error) {
 	if err != nil {
 		return subject{}, err
 	}
-	address, err := freeAddress()
+	address, err := programs.FreeAddress()
 	if err != nil {
 		return subject{}, err
 	}
-	p, err := b.start(ctx, "fastapi-"+mode, launch{
-		path: python, listen: address,
-		args: []string{"-m", "uvicorn", "service:app", "--app-dir", filepath.Dir(source),
+	p, err := b.Start(ctx, "fastapi-"+mode, programs.Launch{
+		Path: python, Listen: address,
+		Args: []string{"-m", "uvicorn", "service:app", "--app-dir", filepath.Dir(source),
 			"--port", address[strings.LastIndexByte(address, ':')+1:], "--workers", fastAPIWorkers,
 			"--log-level", "warning", "--no-access-log"},
-		env: []string{"MODE=" + mode, "REDIS_URL=" + b.redis.URL(), "PYTHONDONTWRITEBYTECODE=1",
-			"DATABASE_URL=" + strings.Replace(b.postgres.URL(rivalDatabase), "postgres://", "postgresql+asyncpg://", 1)},
+		Env: []string{"MODE=" + mode, "REDIS_URL=" + b.Redis.URL(), "PYTHONDONTWRITEBYTECODE=1",
+			"DATABASE_URL=" + strings.Replace(b.Postgres.URL(rivalDatabase), "postgres://", "postgresql+asyncpg://", 1)},
 	})
 	if err != nil {
 		return subject{}, err
 	}
-	version := versionOf(ctx, python, "-c", "import fastapi, uvicorn\n"+
+	version := programs.VersionOf(ctx, python, "-c", "import fastapi, uvicorn\n"+
 		"print('FastAPI', fastapi.__version__, 'uvicorn', uvicorn.__version__)")
 	return subject{
 		name: "FastAPI, " + mode, version: version,
-		parts: append([]part{{"service", p.cmd.Process.Pid}}, b.servers()...), load: b.loadtest("http://" + address),
+		parts: append([]programs.Part{p.Part()}, b.Servers()...), load: b.loadtest("http://" + address),
 	}, nil
 }
 
@@ -144,7 +101,7 @@ func findPython(ctx context.Context) (string, error) {
 
 // seedRival makes the service's tables once, with the organisations and keys that keygate has.
 func (b *bench) seedRival(ctx context.Context) error {
-	conn, err := pgx.Connect(ctx, b.postgres.URL(rivalDatabase))
+	conn, err := pgx.Connect(ctx, b.Postgres.URL(rivalDatabase))
 	if err != nil {
 		return err
 	}

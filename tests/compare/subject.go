@@ -5,7 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
-	"strings"
+
+	"keygate/tests/programs"
 )
 
 // subject is what is loaded: a program, or several that do one job together.
@@ -13,14 +14,8 @@ type subject struct {
 	name    string
 	version string
 	target  string // URL, without a path
-	parts   []part
+	parts   []programs.Part
 	load    func(ctx context.Context) (figures, error) // for the duration of one round
-}
-
-// part is a process whose CPU time counts, with all that it starts.
-type part struct {
-	name string
-	pid  int
 }
 
 // group is a set of subjects that do the same job. The first is keygate, to which the others are compared.
@@ -63,14 +58,4 @@ func find(program string) (string, error) {
 		}
 	}
 	return "", missingError{program, program}
-}
-
-// versionOf is the first line that a program says of its version.
-func versionOf(ctx context.Context, path string, arguments ...string) string {
-	out, err := exec.CommandContext(ctx, path, arguments...).CombinedOutput()
-	if err != nil {
-		return "unknown"
-	}
-	line, _, _ := strings.Cut(string(out), "\n")
-	return line
 }

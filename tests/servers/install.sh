@@ -10,7 +10,7 @@ if [ "${1:-}" = all ]; then
 	for program in nginx haproxy caddy pgbouncer; do
 		command -v $program >/dev/null || [ -x /usr/sbin/$program ] || missing="$missing $program"
 	done
-	for module in fastapi uvicorn asyncpg yaml; do
+	for module in fastapi uvicorn uvloop httptools asyncpg sqlalchemy redis yaml; do
 		/usr/bin/python3 -c "import $module" 2>/dev/null || missing="$missing python3-$module"
 	done
 fi

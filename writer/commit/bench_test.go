@@ -11,10 +11,11 @@ import (
 	"keygate/writer/sinktest"
 )
 
-// BenchmarkSubmit measures what group commit itself costs an event: the sink stores nothing.
+// BenchmarkSubmit measures what group commit itself costs an event: the sink stores nothing. Beside it is the least that
+// a hand-over to one goroutine and back costs.
 func BenchmarkSubmit(b *testing.B) {
 	for _, clients := range []int{1, 200} {
-		b.Run(fmt.Sprintf("clients=%d", clients), func(b *testing.B) {
+		b.Run(fmt.Sprintf("by=commit/clients=%d", clients), func(b *testing.B) {
 			b.ReportAllocs()
 			c := commit.New(commit.Config{Sink: &nowhere{}})
 			ctx, stop := context.WithCancel(b.Context())
@@ -33,6 +34,26 @@ func BenchmarkSubmit(b *testing.B) {
 				}
 			})
 			b.ReportMetric(c.Stats().MeanRows, "rows/batch")
+		})
+		b.Run(fmt.Sprintf("by=channels/clients=%d", clients), func(b *testing.B) {
+			b.ReportAllocs()
+			queue := make(chan chan struct{}, clients)
+			var running sync.WaitGroup
+			running.Go(func() {
+				for answer := range queue {
+					answer <- struct{}{}
+				}
+			})
+			b.SetParallelism(clients)
+			b.RunParallel(func(pb *testing.PB) {
+				answer := make(chan struct{}, 1)
+				for pb.Next() {
+					queue <- answer
+					<-answer
+				}
+			})
+			close(queue)
+			running.Wait()
 		})
 	}
 }

@@ -77,9 +77,3 @@ func newSink(tb testing.TB, config pgsink.Config) *pgsink.Sink {
 	tb.Cleanup(sink.Close)
 	return sink
 }
-
-func BenchmarkInsert(b *testing.B) {
-	u := sinktest.ParseURL(b, servers.Postgres(b).Database(b))
-	sinktest.Migrate(b, u)
-	sinktest.Bench(b, open(b, u))
-}

@@ -68,7 +68,7 @@ func prepare(ctx context.Context, o config.Options, s Streams) (plan run.Plan, a
 		fmt.Fprintf(s.Err, "using the key in %s\n", origin)
 	}
 	plan = run.Plan{
-		Address: config.Address(target),
+		Addresses: []string{config.Address(target)},
 		Shape: traffic.Shape{
 			Host: target.Host, Path: target.RequestURI(), Bearer: o.Traffic.Bearer, Batch: o.Traffic.Batch,
 			PayloadBytes: o.Traffic.PayloadBytes,

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"keygate/tests/load/chart"
 	"keygate/tests/load/config"
 	"keygate/tests/load/counters"
 	"keygate/tests/load/hist"
@@ -85,7 +86,7 @@ func (t Threshold) String() string {
 	case "max_p99_ms":
 		return fmt.Sprintf("p99 %s ms, at most %s ms wanted", short(t.Got), short(t.Want))
 	}
-	return fmt.Sprintf("%s requests/s, at least %s wanted", thousands(t.Got), thousands(t.Want))
+	return fmt.Sprintf("%s requests/s, at least %s wanted", chart.Thousands(t.Got), chart.Thousands(t.Want))
 }
 
 func intervals(timeline *hist.Timeline) []Interval {

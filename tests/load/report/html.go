@@ -7,6 +7,8 @@ import (
 	"html/template"
 	"math"
 	"os"
+
+	"keygate/tests/load/chart"
 )
 
 //go:embed page.html
@@ -18,8 +20,8 @@ var page = template.Must(template.New("page").Parse(pageText))
 func (r *Result) WriteHTML(path string) error {
 	var b bytes.Buffer
 	err := page.Execute(&b, map[string]any{
-		"Result": r, "Tiles": r.tiles(), "Rows": r.Rows(), "Latency": r.latencyChart().svg(), "Rate": r.rateChart().svg(),
-		"Percentiles": r.percentileChart().svg(),
+		"Result": r, "Tiles": r.tiles(), "Rows": r.Rows(), "Latency": r.latencyChart().SVG(), "Rate": r.rateChart().SVG(),
+		"Percentiles": r.percentileChart().SVG(),
 	})
 	if err != nil {
 		return fmt.Errorf("laying out the report: %w", err)
@@ -39,42 +41,42 @@ func (r *Result) tiles() []Row {
 }
 
 // latencyChart is p50 and p99 of what finished in each interval, over the time of the run.
-func (r *Result) latencyChart() chart {
-	p50, p99 := series{name: "p50"}, series{name: "p99"}
+func (r *Result) latencyChart() chart.Chart {
+	p50, p99 := chart.Series{Name: "p50", Class: "p50"}, chart.Series{Name: "p99", Class: "p99"}
 	low, high := math.Inf(1), 0.0
 	for _, i := range r.Timeline {
 		x, missing := r.middle(i), i.Measured == 0 || r.fragment(i)
-		p50.points = append(p50.points, point{x, i.P50MS, missing})
-		p99.points = append(p99.points, point{x, i.P99MS, missing})
+		p50.Points = append(p50.Points, chart.Point{X: x, Y: i.P50MS, Missing: missing})
+		p99.Points = append(p99.Points, chart.Point{X: x, Y: i.P99MS, Missing: missing})
 		if !missing {
 			low, high = min(low, i.P50MS), max(high, i.P99MS)
 		}
 	}
-	return chart{
-		title: "p50 and p99 latency over the time of the run", x: span(r.Figures.ElapsedS),
-		y: logarithmic(low, high, " ms"), series: []series{p99, p50}, bands: r.bands(),
+	return chart.Chart{
+		Title: "p50 and p99 latency over the time of the run", X: chart.Span(r.Figures.ElapsedS),
+		Y: chart.Logarithmic(low, high, " ms"), Series: []chart.Series{p99, p50}, Bands: r.bands(),
 	}
 }
 
 // rateChart is how many requests finished a second.
-func (r *Result) rateChart() chart {
-	rate, top := series{name: "rate"}, 0.0
+func (r *Result) rateChart() chart.Chart {
+	rate, top := chart.Series{Name: "rate", Class: "rate"}, 0.0
 	for _, i := range r.Timeline {
 		perSecond := float64(i.Measured) / r.length(i)
-		rate.points = append(rate.points, point{r.middle(i), perSecond, r.fragment(i)})
+		rate.Points = append(rate.Points, chart.Point{X: r.middle(i), Y: perSecond, Missing: r.fragment(i)})
 		if !r.fragment(i) {
 			top = max(top, perSecond)
 		}
 	}
-	return chart{
-		title: "requests finished a second", x: span(r.Figures.ElapsedS), y: linear(top, ""),
-		series: []series{rate}, bands: r.bands(),
+	return chart.Chart{
+		Title: "requests finished a second", X: chart.Span(r.Figures.ElapsedS), Y: chart.Linear(top, ""),
+		Series: []chart.Series{rate}, Bands: r.bands(),
 	}
 }
 
 // percentileChart is the latency that a share of all requests stayed below; each nine takes the same width.
-func (r *Result) percentileChart() chart {
-	curve, total, seen := series{name: "latency"}, int64(0), int64(0)
+func (r *Result) percentileChart() chart.Chart {
+	curve, total, seen := chart.Series{Name: "latency", Class: "latency"}, int64(0), int64(0)
 	for _, b := range r.Histogram {
 		total += b.Count
 	}
@@ -86,27 +88,31 @@ func (r *Result) percentileChart() chart {
 		if high = max(high, y); x >= 0.1 { // the fastest tenth would stretch the axis for what nobody asks about
 			low = min(low, y)
 		}
-		curve.points = append(curve.points, point{x: x, y: y})
+		curve.Points = append(curve.Points, chart.Point{X: x, Y: y})
 		seen += b.Count
 	}
 	if total > 0 {
-		curve.points = append(curve.points, point{x: 1, y: r.Figures.LatencyMS.Max})
+		curve.Points = append(curve.Points, chart.Point{X: 1, Y: r.Figures.LatencyMS.Max})
 	}
-	x := axis{place: place, ticks: []tick{{0, "0 %"}, {0.5, "50 %"}}}
+	x := chart.Scaled(place)
+	x.Mark(0, "0 %")
+	x.Mark(0.5, "50 %")
 	for nines := 1; float64(nines) <= depth; nines++ {
 		share := 1 - math.Pow(10, -float64(nines))
-		x.ticks = append(x.ticks, tick{share, fmt.Sprintf("%.*f %%", max(nines-2, 0), 100*share)})
+		x.Mark(share, fmt.Sprintf("%.*f %%", max(nines-2, 0), 100*share))
 	}
-	return chart{title: "latency by percentile", x: x, y: logarithmic(low, high, " ms"), series: []series{curve}}
+	return chart.Chart{
+		Title: "latency by percentile", X: x, Y: chart.Logarithmic(low, high, " ms"), Series: []chart.Series{curve},
+	}
 }
 
-func (r *Result) bands() []band {
-	list := make([]band, len(r.Timeline))
+func (r *Result) bands() []chart.Band {
+	list := make([]chart.Band, len(r.Timeline))
 	for n, i := range r.Timeline {
-		list[n] = band{i.AtS, i.AtS + r.length(i), fmt.Sprintf(
+		list[n] = chart.Band{From: i.AtS, To: i.AtS + r.length(i), Failed: i.Failed > 0, Text: fmt.Sprintf(
 			"%s s: %s requests/s, p50 %s ms, p99 %s ms, max %s ms, failed %s", short(i.AtS),
-			thousands(float64(i.Measured)/r.length(i)), short(i.P50MS), short(i.P99MS), short(i.MaxMS),
-			thousands(float64(i.Failed))), i.Failed > 0}
+			chart.Thousands(float64(i.Measured)/r.length(i)), short(i.P50MS), short(i.P99MS), short(i.MaxMS),
+			chart.Thousands(float64(i.Failed)))}
 	}
 	return list
 }

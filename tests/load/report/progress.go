@@ -6,6 +6,7 @@ import (
 	"io"
 	"time"
 
+	"keygate/tests/load/chart"
 	"keygate/tests/load/hist"
 )
 
@@ -47,8 +48,8 @@ func (p *Progress) Show(ctx context.Context) {
 func (p *Progress) line(elapsed time.Duration, ok, failed int64, rate float64) {
 	recent := p.Timeline.Since(max(elapsed-time.Second, 0))
 	text := fmt.Sprintf("%-8s %5.1f s  %s  %s requests/s  p50 %s ms  p99 %s ms  failed %s", p.Label, elapsed.Seconds(),
-		p.share(elapsed, ok+failed), thousands(rate), short(milliseconds(recent.Latency.Quantile(0.5))),
-		short(milliseconds(recent.Latency.Quantile(0.99))), thousands(float64(failed)))
+		p.share(elapsed, ok+failed), chart.Thousands(rate), short(milliseconds(recent.Latency.Quantile(0.5))),
+		short(milliseconds(recent.Latency.Quantile(0.99))), chart.Thousands(float64(failed)))
 	if p.Terminal {
 		fmt.Fprintf(p.Out, "\r%s\x1b[K", text)
 		return

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"keygate/tests/load/chart"
 	"keygate/tests/load/counters"
 )
 
@@ -44,15 +45,15 @@ func (r *Result) WriteText(w io.Writer) error {
 func (r *Result) Rows() []Row {
 	f := &r.Figures
 	rows := []Row{
-		{"throughput", thousands(f.RequestsPerS) + " requests/s",
-			fmt.Sprintf("%s accepted in %s s", thousands(float64(f.Accepted)), short(f.ElapsedS))},
+		{"throughput", chart.Thousands(f.RequestsPerS) + " requests/s",
+			fmt.Sprintf("%s accepted in %s s", chart.Thousands(float64(f.Accepted)), short(f.ElapsedS))},
 		{"latency", "p50 " + short(f.LatencyMS.P50) + " ms", fmt.Sprintf("p95 %s ms   p99 %s ms   max %s ms",
 			short(f.LatencyMS.P95), short(f.LatencyMS.P99), short(f.LatencyMS.Max))},
 		{"success", percent(f.SuccessRate), counts(f.Outcomes)},
 	}
 	if r.Flags.Batch > 1 {
-		rows = slices.Insert(rows, 1, Row{"", thousands(f.EventsPerS) + " events/s",
-			fmt.Sprintf("%d a request, %s of them repeated", r.Flags.Batch, thousands(float64(f.EventsRepeated)))})
+		rows = slices.Insert(rows, 1, Row{"", chart.Thousands(f.EventsPerS) + " events/s",
+			fmt.Sprintf("%d a request, %s of them repeated", r.Flags.Batch, chart.Thousands(float64(f.EventsRepeated)))})
 	}
 	if len(f.Rejected) > 0 {
 		rows = append(rows, Row{"rejected events", "", counts(f.Rejected)})
@@ -65,10 +66,10 @@ func (r *Result) queriesRow() Row {
 	f := &r.Figures
 	var parts []string
 	if f.SourceQueries != nil {
-		parts = append(parts, "keys "+thousands(*f.SourceQueries))
+		parts = append(parts, "keys "+chart.Thousands(*f.SourceQueries))
 	}
 	for _, kind := range slices.Sorted(maps.Keys(f.WriterStatements)) {
-		parts = append(parts, kind+" "+thousands(f.WriterStatements[kind]))
+		parts = append(parts, kind+" "+chart.Thousands(f.WriterStatements[kind]))
 	}
 	if f.QueriesPerRequest == nil {
 		parts = append(parts, r.Missing["queries_per_request"])
@@ -107,19 +108,19 @@ func (r *Result) generatorRow() Row {
 
 // String is the run in words.
 func (f Flags) String() string {
-	text := thousands(float64(f.Requests)) + " requests"
+	text := chart.Thousands(float64(f.Requests)) + " requests"
 	if f.DurationS > 0 {
 		text = fmt.Sprintf("for %g s", f.DurationS)
 	}
 	text += fmt.Sprintf(", %d connections", f.Concurrency)
 	if f.RatePerS > 0 {
-		text += ", open loop at " + thousands(f.RatePerS) + "/s"
+		text += ", open loop at " + chart.Thousands(f.RatePerS) + "/s"
 	}
 	if f.Batch > 1 {
 		text += fmt.Sprintf(", batches of %d", f.Batch)
 	}
 	if f.Keys > 1 {
-		text += ", " + thousands(float64(f.Keys)) + " keys"
+		text += ", " + chart.Thousands(float64(f.Keys)) + " keys"
 	}
 	if f.Zipf > 0 {
 		text += fmt.Sprintf(" (Zipf %g)", f.Zipf)
@@ -128,7 +129,7 @@ func (f Flags) String() string {
 		text += ", " + percent(f.Duplicates) + " repeated"
 	}
 	if f.PayloadBytes > 0 {
-		text += ", payloads of " + thousands(float64(f.PayloadBytes)) + " bytes"
+		text += ", payloads of " + chart.Thousands(float64(f.PayloadBytes)) + " bytes"
 	}
 	return text
 }
@@ -136,7 +137,7 @@ func (f Flags) String() string {
 func counts(of map[string]int64) string {
 	var list []string
 	for _, label := range slices.Sorted(maps.Keys(of)) {
-		list = append(list, label+" × "+thousands(float64(of[label])))
+		list = append(list, label+" × "+chart.Thousands(float64(of[label])))
 	}
 	return strings.Join(list, "   ")
 }
@@ -154,17 +155,9 @@ func percent(share float64) string {
 func short(v float64) string {
 	switch {
 	case v >= 100:
-		return thousands(v)
+		return chart.Thousands(v)
 	case v >= 10:
 		return strconv.FormatFloat(v, 'f', 1, 64)
 	}
 	return strconv.FormatFloat(v, 'f', 2, 64)
-}
-
-func thousands(v float64) string {
-	text := strconv.FormatFloat(v, 'f', 0, 64)
-	for at := len(text) - 3; at > 0; at -= 3 {
-		text = text[:at] + "," + text[at:]
-	}
-	return text
 }

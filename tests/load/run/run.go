@@ -20,7 +20,7 @@ const dialsAtOnce = 64
 
 // Plan is where the load goes and what it is made of.
 type Plan struct {
-	Address     string // host:port to connect to
+	Addresses   []string // host:port to connect to; several share the connections evenly
 	Shape       traffic.Shape
 	Keys        *traffic.Keys
 	Repeat      float64 // share of repeated events

@@ -24,7 +24,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func plan(url string, connections int) Plan {
 	host := strings.TrimPrefix(url, "http://")
 	return Plan{
-		Address: host, Shape: traffic.Shape{Host: host, Path: "/v1/events", Batch: 1},
+		Addresses: []string{host}, Shape: traffic.Shape{Host: host, Path: "/v1/events", Batch: 1},
 		Keys: traffic.NewKeys([]string{"key"}, 0), Connections: connections, Timeout: 20 * time.Second,
 	}
 }

@@ -24,10 +24,11 @@ const (
 // worker is one connection and what it has seen. All of it belongs to the goroutine of the phase, but for done and
 // failed, which others may read.
 type worker struct {
-	runner *Runner
-	source *traffic.Source
-	conn   *wire.Conn // nil while there is none
-	pause  time.Duration
+	runner  *Runner
+	address string
+	source  *traffic.Source
+	conn    *wire.Conn // nil while there is none
+	pause   time.Duration
 
 	tally  tally
 	window hist.Slot     // what finished since the last visit to the timeline
@@ -41,7 +42,7 @@ type worker struct {
 func newWorker(r *Runner, index int) *worker {
 	plan := &r.plan
 	return &worker{
-		runner: r,
+		runner: r, address: plan.Addresses[index%len(plan.Addresses)],
 		source: traffic.NewSource(plan.Shape, plan.Keys, plan.Repeat, index, plan.Connections),
 	}
 }
@@ -140,7 +141,7 @@ func (w *worker) report(p *phase, now time.Duration) {
 func (w *worker) dial(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
-	conn, err := wire.Dial(ctx, w.runner.plan.Address, w.runner.plan.Timeout)
+	conn, err := wire.Dial(ctx, w.address, w.runner.plan.Timeout)
 	if err == nil {
 		w.conn, w.pause = conn, 0
 	}

@@ -106,9 +106,9 @@ func (c *Conn) exchange(fd uintptr) bool {
 		c.stepErr = c.send(int(fd))
 		return c.stepErr != nil
 	}
-	n, err := syscall.Read(int(fd), c.received[len(c.received):cap(c.received)])
+	n, err := read(int(fd), c.received[len(c.received):cap(c.received)])
 	for err == syscall.EINTR {
-		n, err = syscall.Read(int(fd), c.received[len(c.received):cap(c.received)])
+		n, err = read(int(fd), c.received[len(c.received):cap(c.received)])
 	}
 	switch {
 	case err == syscall.EAGAIN:
@@ -124,7 +124,7 @@ func (c *Conn) exchange(fd uintptr) bool {
 func (c *Conn) send(fd int) error {
 	request := c.request
 	c.request = nil
-	n, err := syscall.Write(fd, request)
+	n, err := write(fd, request)
 	if err == nil && n == len(request) {
 		return nil
 	}

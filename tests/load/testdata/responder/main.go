@@ -5,6 +5,7 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"strconv"
@@ -39,7 +40,16 @@ func serve(conn net.Conn) {
 			return
 		}
 		have += n
-		for size := requestSize(buf[:have]); size > 0 && size <= have; size = requestSize(buf[:have]) {
+		for size := requestSize(buf[:have]); size > 0; size = requestSize(buf[:have]) {
+			if size > len(buf) { // only read past, as it does not fit
+				if _, err := io.CopyN(io.Discard, conn, int64(size-have)); err != nil {
+					return
+				}
+				size = have
+			}
+			if size > have {
+				break
+			}
 			if _, err := conn.Write(answer); err != nil {
 				return
 			}

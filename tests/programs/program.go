@@ -1,4 +1,4 @@
-package main
+package programs
 
 import (
 	"context"
@@ -16,33 +16,36 @@ import (
 // A minute is enough for a Python interpreter with all its imports on a machine that does other things, too.
 const patience = time.Minute
 
-// program is a process that was started for the comparison.
-type program struct {
+// Program is a process that was started for a measurement.
+type Program struct {
+	Address string // where it listens, as host:port
+
 	name  string
 	cmd   *exec.Cmd
 	log   string
 	ended chan struct{}
 }
 
-// launch is how a program is started; it is ready once it accepts connections.
-type launch struct {
-	path   string
-	args   []string
-	env    []string
-	listen string
+// Launch is how a program is started; it is ready once it accepts connections.
+type Launch struct {
+	Path   string
+	Args   []string
+	Env    []string
+	Listen string
 }
 
-// start runs a program until the bench is closed.
-func (b *bench) start(ctx context.Context, name string, l launch) (*program, error) {
-	p := &program{name: name, log: filepath.Join(b.dir, name+".log"), ended: make(chan struct{})}
+// Start runs a program until it is stopped or the bench closed.
+func (b *Bench) Start(ctx context.Context, name string, l Launch) (*Program, error) {
+	p := &Program{Address: l.Listen, name: name, ended: make(chan struct{})}
+	p.log = filepath.Join(b.Dir, fmt.Sprint(name, "-", len(b.programs), ".log"))
 	log, err := os.Create(p.log)
 	if err != nil {
 		return nil, err
 	}
 	defer log.Close()
-	p.cmd = exec.Command(l.path, l.args...)
-	p.cmd.Dir, p.cmd.Stdout, p.cmd.Stderr = b.dir, log, log
-	p.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + b.dir}, l.env...)
+	p.cmd = exec.Command(l.Path, l.Args...)
+	p.cmd.Dir, p.cmd.Stdout, p.cmd.Stderr = b.Dir, log, log
+	p.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + b.Dir}, l.Env...)
 	if err := p.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("starting %s: %w", name, err)
 	}
@@ -51,16 +54,19 @@ func (b *bench) start(ctx context.Context, name string, l launch) (*program, err
 		close(p.ended)
 	}()
 	b.programs = append(b.programs, p)
-	return p, p.await(ctx, l.listen)
+	return p, p.await(ctx)
 }
 
-func (p *program) await(ctx context.Context, address string) error {
+// Part is the program as a process whose CPU time counts.
+func (p *Program) Part() Part { return Part{p.name, p.cmd.Process.Pid} }
+
+func (p *Program) await(ctx context.Context) error {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	limited, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for {
-		if c, err := net.Dial("tcp", address); err == nil {
+		if c, err := net.Dial("tcp", p.Address); err == nil {
 			return c.Close()
 		}
 		select {
@@ -68,13 +74,13 @@ func (p *program) await(ctx context.Context, address string) error {
 		case <-p.ended:
 			return fmt.Errorf("%s has ended: %s", p.name, p.lastWords())
 		case <-limited.Done():
-			return fmt.Errorf("%s does not listen on %s: %s", p.name, address, p.lastWords())
+			return fmt.Errorf("%s does not listen on %s: %s", p.name, p.Address, p.lastWords())
 		}
 	}
 }
 
 // lastWords are the end of what the program has printed.
-func (p *program) lastWords() string {
+func (p *Program) lastWords() string {
 	text, err := os.ReadFile(p.log)
 	if err != nil {
 		return err.Error()
@@ -82,7 +88,7 @@ func (p *program) lastWords() string {
 	return strings.TrimSpace(string(text[max(0, len(text)-500):]))
 }
 
-func (p *program) stop() error {
+func (p *Program) stop() error {
 	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return err
 	}
@@ -96,8 +102,8 @@ func (p *program) stop() error {
 	}
 }
 
-// freeAddress returns a loopback address that nobody listens on. Another process may take it before it is used.
-func freeAddress() (string, error) {
+// FreeAddress returns a loopback address that nobody listens on. Another process may take it before it is used.
+func FreeAddress() (string, error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", err

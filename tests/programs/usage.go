@@ -1,4 +1,4 @@
-package main
+package programs
 
 import (
 	"fmt"
@@ -18,8 +18,8 @@ type stat struct {
 	cpu    time.Duration // its own, and that of its children that have ended
 }
 
-// cpuOf returns the CPU time that the process and all that it started have used so far.
-func cpuOf(pid int) (time.Duration, error) {
+// CPU returns the CPU time that the process and all that it started have used so far.
+func CPU(pid int) (time.Duration, error) {
 	all, err := processes()
 	if err != nil {
 		return 0, err
@@ -34,6 +34,20 @@ func cpuOf(pid int) (time.Duration, error) {
 		}
 	}
 	return sum, nil
+}
+
+// RSS returns the memory of a process alone that is in RAM, in bytes.
+func RSS(pid int) (int64, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
+	if err != nil {
+		return 0, err
+	}
+	fields := strings.Fields(string(text))
+	if len(fields) < 2 {
+		return 0, fmt.Errorf("/proc/%d/statm has %d fields", pid, len(fields))
+	}
+	pages, err := strconv.ParseInt(fields[1], 10, 64)
+	return pages * int64(os.Getpagesize()), err
 }
 
 func descends(all map[int]stat, id, from int) bool {

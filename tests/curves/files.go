@@ -1,0 +1,38 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"syscall"
+)
+
+// wantedFiles is what a proxy asks for that is to hold maxIdle connections.
+const wantedFiles = 40_000
+
+// openFiles is how many files this process and each that it starts may open, made as many as are wanted if possible.
+// Setting the limit, even to what it is, has Go hand it on.
+func openFiles() (int, error) {
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		return 0, err
+	}
+	most := max(limit.Max, wantedFiles)
+	if syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: most, Max: most}) == nil {
+		return int(most), nil
+	}
+	limit.Cur = limit.Max
+	return int(limit.Max), syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit)
+}
+
+// within leaves out the numbers of connections for which a proxy would want more files than there may be, in favour of
+// the most that it takes, and says so.
+func within(files int, sizes []float64) (kept []float64, said string) {
+	const perConnection, reserved, round = 3, 256, 100 // see shared/limit
+	most := float64((files - reserved) / perConnection / round * round)
+	kept = slices.DeleteFunc(slices.Clone(sizes), func(n float64) bool { return n > most })
+	if len(kept) < len(sizes) {
+		kept = append(kept, most)
+		said = fmt.Sprintf("; no further than %g, because processes may open but %d files here", most, files)
+	}
+	return slices.Compact(kept), said
+}

@@ -1,0 +1,90 @@
+package programs
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/redis/go-redis/v9"
+)
+
+// Launcher is how one of keygate's programs is started: with Environment and Arguments besides what all of them get.
+type Launcher struct {
+	Environment []string
+	Arguments   []string
+}
+
+// StartOwn starts one of keygate's programs, "proxy" or "writer", on a free address.
+func (b *Bench) StartOwn(ctx context.Context, name string, l Launcher) (*Program, error) {
+	address, err := FreeAddress()
+	if err != nil {
+		return nil, err
+	}
+	return b.Start(ctx, name, Launch{
+		Path: b.Path(name), Env: append(b.environment(), l.Environment...), Listen: address,
+		Args: append([]string{"serve", "--listen", address, "--admin-listen", "127.0.0.1:0"}, l.Arguments...),
+	})
+}
+
+// StartStub builds and starts the server that answers everything with one 201. It is the one against which the load
+// generator itself is measured.
+func (b *Bench) StartStub(ctx context.Context) (*Program, error) {
+	path := filepath.Join(b.Dir, "responder")
+	build := exec.CommandContext(ctx, "go", "build", "-o", path, "keygate/tests/load/testdata/responder")
+	if out, err := build.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("building the stub: %s", strings.TrimSpace(string(out)))
+	}
+	p := &Program{name: "stub", cmd: exec.Command(path), ended: make(chan struct{})}
+	printed, err := p.cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := p.cmd.Start(); err != nil {
+		return nil, err
+	}
+	line, err := bufio.NewReader(printed).ReadString('\n')
+	go func() {
+		_, _ = io.Copy(io.Discard, printed)
+		_ = p.cmd.Wait()
+		close(p.ended)
+	}()
+	b.programs = append(b.programs, p)
+	if err != nil {
+		return nil, fmt.Errorf("the stub does not say where it listens: %w", err)
+	}
+	p.Address = strings.TrimSpace(line)
+	return p, nil
+}
+
+// findServers learns the process ids of PostgreSQL and Redis.
+func (b *Bench) findServers(ctx context.Context) ([]Part, error) {
+	conn, err := pgx.Connect(ctx, b.Postgres.URL(OwnDatabase))
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close(ctx)
+	all, err := processes()
+	if err != nil {
+		return nil, err
+	}
+	database := all[int(conn.PgConn().PID())].parent
+
+	options, err := redis.ParseURL(b.Redis.URL())
+	if err != nil {
+		return nil, err
+	}
+	client := redis.NewClient(options)
+	info, err := client.InfoMap(ctx, "server").Result()
+	if err = errors.Join(err, client.Close()); err != nil {
+		return nil, err
+	}
+	cache, err := strconv.Atoi(info["Server"]["process_id"])
+	return []Part{{"PostgreSQL", database}, {"Redis", cache}}, err
+}
