@@ -9,6 +9,8 @@ import (
 	"net"
 	"syscall"
 	"time"
+
+	"keygate/shared/socket"
 )
 
 // ErrBadResponse is an answer that is not HTTP/1.1 as far as this package understands it.
@@ -62,7 +64,7 @@ func (c *Conn) Usable(now time.Time) bool {
 	}
 	var one [1]byte
 	err := c.raw.Read(func(fd uintptr) bool {
-		_, c.stepErr = syscall.Read(int(fd), one[:])
+		_, c.stepErr = socket.Read(fd, one[:])
 		return true
 	})
 	// Anything but "nothing yet" is an end of file, an error, or an answer nobody asked for.
@@ -103,13 +105,10 @@ func (c *Conn) roundTrip(request []byte, now time.Time) (Reply, error) {
 // wait for the answer without asking the kernel for what cannot be there yet: two system calls instead of three.
 func (c *Conn) exchange(fd uintptr) bool {
 	if c.request != nil {
-		c.stepErr = c.send(int(fd))
+		c.stepErr = c.send(fd)
 		return c.stepErr != nil
 	}
-	n, err := read(int(fd), c.received[len(c.received):cap(c.received)])
-	for err == syscall.EINTR {
-		n, err = read(int(fd), c.received[len(c.received):cap(c.received)])
-	}
+	n, err := socket.Read(fd, c.received[len(c.received):cap(c.received)])
 	switch {
 	case err == syscall.EAGAIN:
 		return false
@@ -117,20 +116,20 @@ func (c *Conn) exchange(fd uintptr) bool {
 		err = io.ErrUnexpectedEOF
 	}
 	c.stepErr = err
-	c.received = c.received[:len(c.received)+max(n, 0)]
+	c.received = c.received[:len(c.received)+n]
 	return true
 }
 
-func (c *Conn) send(fd int) error {
+func (c *Conn) send(fd uintptr) error {
 	request := c.request
 	c.request = nil
-	n, err := write(fd, request)
+	n, err := socket.Write(fd, request)
 	if err == nil && n == len(request) {
 		return nil
 	}
-	if err != nil && err != syscall.EAGAIN && err != syscall.EINTR {
+	if err != nil && err != syscall.EAGAIN {
 		return err
 	}
-	_, err = c.tcp.Write(request[max(n, 0):]) // the socket's buffer is full: let the poller wait
+	_, err = c.tcp.Write(request[n:]) // the socket's buffer is full: let the poller wait
 	return err
 }
