@@ -91,6 +91,27 @@ func TestTheSourceIsLeftAloneAfterFailuresAndTriedByOne(t *testing.T) {
 	})
 }
 
+func TestASourceThatAnswersOthersIsBusyAndNotBroken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGate(1000, 4)
+		late := func() { g.told(time.Now().Add(-flightBudget), context.DeadlineExceeded) }
+		g.told(time.Now(), nil)
+		for range 2 * failuresToPause {
+			late()
+		}
+		if !g.healthy() || g.fails() {
+			t.Error("look-ups that began before another was answered were counted")
+		}
+		time.Sleep(flightBudget + time.Millisecond)
+		for range failuresToPause {
+			late()
+		}
+		if g.healthy() {
+			t.Error("nobody has been answered since these began, and the source is not left alone")
+		}
+	})
+}
+
 func TestEvictionsAskedForAgainMeanwhileAreNotDone(t *testing.T) {
 	e := newEvictions()
 	e.add(Scope{Prefixes: []string{"a", "b"}})
