@@ -290,6 +290,9 @@ func (r *Resolver) keepSeen(q *quest) entry {
 }
 
 func (r *Resolver) keepFor(q *quest, rec *Record, life lifetime, flags byte) entry {
+	if flags&flagShared == 0 && r.buried(q.prefix) {
+		flags |= flagBuried
+	}
 	e := newEntry(rec, q.note, life, flags)
 	r.Memory.Set(q.prefix, e)
 	if r.overtaken(string(q.prefix), q.answer(e)) {
