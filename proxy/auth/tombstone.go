@@ -43,8 +43,8 @@ func filledUpTo(value []byte) int64 {
 }
 
 // outdated says that memory remembers better than a record: the prefix was removed since, or a later record has stood
-// in the shared cache, where each is younger than the one before. What never stood there says so only after a doubt, or if it
-// took the place of a tombstone.
+// in the shared cache, where each is younger than the one before. What never stood there says so only after a doubt, or
+// if it took the place of a tombstone.
 func (r *Resolver) outdated(prefix []byte, rec *Record) bool {
 	value, _ := r.Memory.Get(prefix)
 	switch {

@@ -62,7 +62,7 @@ func explainCommand() *cli.Command {
 	set := flags.New("PROXY", "")
 	admin.flags(set)
 	return &cli.Command{
-		Name: "explain", Usage: "show what each tier holds for a key, and whether several proxies agree; exit 1 if anything differs",
+		Name: "explain", Usage: "show what each tier holds for a key, and whether proxies agree; exit 1 if anything differs",
 		ArgsUsage: "PREFIX", Flags: set.Flags(),
 		Action: func(c *cli.Context) error {
 			if c.NArg() != 1 {
