@@ -58,7 +58,7 @@ type late struct {
 
 func (l late) Read(p []byte) (int, error) {
 	n, err := l.Conn.Read(p)
-	time.Sleep(l.delay) // what it takes to get here
+	<-time.After(l.delay) // what it takes to get here
 	return n, err
 }
 
