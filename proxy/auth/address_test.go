@@ -37,11 +37,12 @@ func network(i uint64) netip.Addr {
 	return netip.AddrFrom16(b)
 }
 
-// spend has an address ask in vain until it may not any more, which others do for it afterwards.
+// spend has an address ask in vain until it may not any more, and keeps it at that.
 func (p *proxy) spend(t *testing.T, from netip.Addr) {
 	t.Helper()
 	for range 10 * addressBurst {
 		if p.Resolver.Resolve(t.Context(), mint(t).text, from).Reason == auth.Flooding {
+			p.Owe(from)
 			return
 		}
 	}

@@ -41,6 +41,7 @@ const (
 	flagLastKnown = 1 << 1 // the source could not be asked: served within the stale-if-error limit
 	flagDoubted   = 1 << 2 // last known since a doubt, and the shared cache did not have it or could not be asked
 	flagContested = 1 << 3 // the shared cache holds something that overwrote ours and is not believed
+	flagBuried    = 1 << 4 // not shared, and filled after a remove: nothing that was filled earlier is believed
 	flagBits      = 5
 
 	keyFixed = 1 + len(Hash{})

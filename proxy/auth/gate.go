@@ -136,15 +136,18 @@ func (g *gate) fails() bool {
 	return g.failures > 0
 }
 
-// told counts failures in a row.
-func (g *gate) told(err error) {
+// told counts failures in a row of look-ups, of which this one began at a moment. If somebody else has been answered
+// since, the source is busy and not broken.
+func (g *gate) told(began time.Time, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if err == nil {
+	switch {
+	case err == nil:
 		g.failures, g.answered = 0, time.Now()
-		return
-	}
-	if g.failures++; g.failures == failuresToPause {
-		g.pause = time.Now().Add(sourcePause)
+	case began.Before(g.answered):
+	default:
+		if g.failures++; g.failures == failuresToPause {
+			g.pause = time.Now().Add(sourcePause)
+		}
 	}
 }

@@ -75,7 +75,7 @@ func TestTheSourceIsLeftAloneAfterFailuresAndTriedByOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGate(1000, 4)
 		for range failuresToPause {
-			g.told(errors.New("out of reach"))
+			g.told(time.Now(), errors.New("out of reach"))
 		}
 		if n := enters(t, g, true, 100*time.Millisecond); n != 0 {
 			t.Errorf("%d look-ups during the pause", n)
@@ -84,9 +84,30 @@ func TestTheSourceIsLeftAloneAfterFailuresAndTriedByOne(t *testing.T) {
 		if n := enters(t, g, true, 100*time.Millisecond); n != 1 {
 			t.Errorf("%d look-ups after the pause, before anybody knows how the first went", n)
 		}
-		g.told(nil)
+		g.told(time.Now(), nil)
 		if n := enters(t, g, true, 100*time.Millisecond); n < 100 {
 			t.Errorf("%d look-ups after the source is back", n)
+		}
+	})
+}
+
+func TestASourceThatAnswersOthersIsBusyAndNotBroken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGate(1000, 4)
+		late := func() { g.told(time.Now().Add(-flightBudget), context.DeadlineExceeded) }
+		g.told(time.Now(), nil)
+		for range 2 * failuresToPause {
+			late()
+		}
+		if !g.healthy() || g.fails() {
+			t.Error("look-ups that began before another was answered were counted")
+		}
+		time.Sleep(flightBudget + time.Millisecond)
+		for range failuresToPause {
+			late()
+		}
+		if g.healthy() {
+			t.Error("nobody has been answered since these began, and the source is not left alone")
 		}
 	})
 }

@@ -45,7 +45,5 @@ func (r *Resolver) probeOnce(ctx context.Context) {
 func (r *Resolver) askOnce(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
-	r.Metrics.queried()
-	_, err := r.Source.Lookup(ctx, noPrefix)
-	r.gate.told(err)
+	_, _ = r.query(ctx, noPrefix) // the gate is told
 }

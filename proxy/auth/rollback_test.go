@@ -71,6 +71,26 @@ func TestARecordThatComesBackIsNotBelieved(t *testing.T) {
 	}
 }
 
+// A proxy that had to keep what it read after a remove to itself, because somebody held the lease, remembers the remove.
+func TestARecordThatComesBackIsNotBelievedOverACopyThatIsNotShared(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, false, nil)
+	k := f.known(t)
+	name := redisstore.DefaultKeyPrefix + k.prefix
+	record := f.operator.Get(t.Context(), name).Val()
+	f.truth.revoke(t, k)
+	command(t, f.operator, "set", name, `{"v":1,"lease":"of somebody who died"}`, "px", 60_000)
+	f.sees(t, k)
+	for _, p := range f.both() {
+		expect(t, "asked without the lease", p.settled(t, k), auth.Revoked)
+	}
+	command(t, f.operator, "set", name, record, "px", 600_000)
+	settle(t, f.operator, f.a, f.b)
+	for _, p := range f.both() {
+		expect(t, "with the old record", p.settled(t, k), auth.Revoked)
+	}
+}
+
 // sees waits until both proxies have seen that a key was taken out of Redis, which they look for by themselves.
 func (f *fleet) sees(t *testing.T, k testKey) {
 	t.Helper()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	mathrand "math/rand/v2"
+	"sync"
 	"time"
 )
 
@@ -131,6 +132,7 @@ func (r *Resolver) askSource(ctx context.Context, q *quest) answer {
 		r.Metrics.looked(TierSource, refused)
 		return r.lastKnown(q)
 	}
+	leave = sync.OnceFunc(leave)
 	defer leave()
 	unleased := q.shared && q.seen.State == Absent && r.doubtful(q)
 	if q.shared && q.seen.State == Absent && !unleased && !r.lease(ctx, q) {
@@ -140,9 +142,8 @@ func (r *Resolver) askSource(ctx context.Context, q *quest) answer {
 	if !q.shared {
 		filledAt = r.clock.shared(time.Now())
 	}
-	r.Metrics.queried()
-	keys, err := r.Source.Lookup(ctx, string(q.prefix))
-	r.gate.told(err)
+	keys, err := r.query(ctx, string(q.prefix))
+	leave() // the others need not wait for what Redis has to say
 	switch {
 	case err != nil:
 		r.Metrics.looked(TierSource, failure)
@@ -172,6 +173,15 @@ func (r *Resolver) askSource(ctx context.Context, q *quest) answer {
 	return r.store(ctx, q, &Record{
 		Fill: rand.Text(), FilledAt: filledAt, ReadAt: readAt, FreshUntil: readAt + r.SharedTTL.Milliseconds(), Keys: keys,
 	})
+}
+
+// query asks the source, and tells the gate how that went.
+func (r *Resolver) query(ctx context.Context, prefix string) ([]Key, error) {
+	r.Metrics.queried()
+	began := time.Now()
+	keys, err := r.Source.Lookup(ctx, prefix)
+	r.gate.told(began, err)
+	return keys, err
 }
 
 // A fifth of the flight's budget is kept for the look-up itself. Who got in at the last moment would run out of time in
@@ -280,6 +290,9 @@ func (r *Resolver) keepSeen(q *quest) entry {
 }
 
 func (r *Resolver) keepFor(q *quest, rec *Record, life lifetime, flags byte) entry {
+	if flags&flagShared == 0 && r.buried(q.prefix) {
+		flags |= flagBuried
+	}
 	e := newEntry(rec, q.note, life, flags)
 	r.Memory.Set(q.prefix, e)
 	if r.overtaken(string(q.prefix), q.answer(e)) {

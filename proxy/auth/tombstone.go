@@ -43,7 +43,8 @@ func filledUpTo(value []byte) int64 {
 }
 
 // outdated says that memory remembers better than a record: the prefix was removed since, or a later record has stood
-// in the shared cache, where each is younger than the one before. What never stood there says so only after a doubt.
+// in the shared cache, where each is younger than the one before. What never stood there says so only after a doubt, or
+// if it took the place of a tombstone.
 func (r *Resolver) outdated(prefix []byte, rec *Record) bool {
 	value, _ := r.Memory.Get(prefix)
 	switch {
@@ -53,5 +54,15 @@ func (r *Resolver) outdated(prefix []byte, rec *Record) bool {
 		return false
 	}
 	_, suspect := r.suspect(rec)
-	return suspect || entry(value).is(flagShared)
+	return suspect || entry(value).is(flagShared|flagBuried)
+}
+
+// buried says that a remove is remembered under a prefix, which what is stored in its place has to go on with.
+func (r *Resolver) buried(prefix []byte) bool {
+	value, _ := r.Memory.Get(prefix)
+	if isTombstone(value) {
+		return true
+	}
+	e, ok := parseEntry(value)
+	return ok && e.is(flagBuried)
 }

@@ -62,35 +62,47 @@ func explainCommand() *cli.Command {
 	set := flags.New("PROXY", "")
 	admin.flags(set)
 	return &cli.Command{
-		Name: "explain", Usage: "show what each tier holds for a key", ArgsUsage: "PREFIX", Flags: set.Flags(),
+		Name: "explain", Usage: "show what each tier holds for a key, and whether proxies agree; exit 1 if anything differs",
+		ArgsUsage: "PREFIX", Flags: set.Flags(),
 		Action: func(c *cli.Context) error {
 			if c.NArg() != 1 {
 				return errors.New("name the prefix of one key")
 			}
+			var all []explained
 			path := invalidate.KeysPath + url.PathEscape(c.Args().First())
-			return admin.each(c.Context, http.MethodGet, path, nil, func(url string, answer []byte) error {
-				return printExplanation(c.App.Writer, url, answer)
+			err := admin.each(c.Context, http.MethodGet, path, nil, func(url string, answer []byte) error {
+				e := explained{url: url}
+				if err := json.Unmarshal(answer, &e.Explanation); err != nil {
+					return fmt.Errorf("understanding the answer: %w", err)
+				}
+				all = append(all, e)
+				return printExplanation(c.App.Writer, &e)
 			})
+			if !printComparison(c.App.Writer, all) {
+				err = errors.Join(err, errors.New("the proxies differ; what has just changed is the same everywhere if you ask again"))
+			}
+			return err
 		},
 	}
 }
 
-func printExplanation(w io.Writer, url string, answer []byte) error {
-	var e auth.Explanation
-	if err := json.Unmarshal(answer, &e); err != nil {
-		return fmt.Errorf("understanding the answer: %w", err)
-	}
-	fmt.Fprintf(w, "%s %s\n", url, e.Prefix)
+// printExplanation shows what a proxy says; a cache that holds anything else than the source is an error.
+func printExplanation(w io.Writer, e *explained) error {
+	fmt.Fprintf(w, "%s %s\n", e.url, e.Prefix)
 	for _, tier := range [...]struct {
 		name string
 		view auth.TierView
 	}{{"memory", e.Memory}, {"redis", e.Redis}, {"source", e.Source}} {
 		fmt.Fprintf(w, "  %-7s %-12s%s\n", tier.name, tier.view.State, describe(&tier.view))
 	}
-	if e.Agree {
-		fmt.Fprintln(w, "  no cache holds anything else than the source")
-	} else {
+	switch {
+	case !e.Agree:
 		fmt.Fprintln(w, "  A CACHE DIFFERS FROM THE SOURCE")
+		return errors.New("a cache differs from the source")
+	case e.Source.State == "unreachable":
+		fmt.Fprintln(w, "  the source could not be asked")
+	default:
+		fmt.Fprintln(w, "  no cache holds anything else than the source")
 	}
 	return nil
 }
@@ -107,18 +119,23 @@ func describe(view *auth.TierView) string {
 		fmt.Fprintf(&text, ", fill %s", view.Fill)
 	}
 	for _, key := range view.Keys {
-		fmt.Fprintf(&text, "; organization %s", key.OrgID)
-		if !key.OrgEnabled {
-			text.WriteString(" (suspended)")
-		}
-		if !key.Enabled {
-			text.WriteString(", revoked")
-		}
-		if key.ExpiresAt != nil {
-			fmt.Fprintf(&text, ", expires %s", key.ExpiresAt.Format(time.RFC3339))
-		}
+		text.WriteString(describeKey(&key))
 	}
 	return strings.TrimLeft(text.String(), ",;")
+}
+
+func describeKey(key *auth.KeyView) string {
+	text := "; organization " + key.OrgID
+	if !key.OrgEnabled {
+		text += " (suspended)"
+	}
+	if !key.Enabled {
+		text += ", revoked"
+	}
+	if key.ExpiresAt != nil {
+		text += ", expires " + key.ExpiresAt.Format(time.RFC3339)
+	}
+	return text
 }
 
 func millis(n int64) time.Duration { return time.Duration(n) * time.Millisecond }

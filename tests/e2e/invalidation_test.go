@@ -233,7 +233,7 @@ func TestTheCommandsOfAProxyAskEveryAdminListener(t *testing.T) {
 		}
 	}
 	f([]string{"healthcheck"}, "ready")
-	f([]string{"explain", key.Prefix}, "memory", "redis", "source", key.OrgID)
+	f([]string{"explain", key.Prefix}, "memory", "redis", "source", key.OrgID, "these 2 proxies agree")
 	f([]string{"invalidate", key.Prefix}, "2 of 2")
 	f([]string{"invalidate", "--all"}, "2 of 2")
 

@@ -5,15 +5,20 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
 )
 
-// link forwards connections to a server, until it is frozen: then they stay open and nothing passes.
+// link forwards connections to a server, until it is frozen: then they stay open and nothing passes. It can be frozen for
+// new connections alone, and refuse them.
 type link struct {
 	url    string
 	target string
+
+	silent, refusing atomic.Bool
+	refused          atomic.Int64
 
 	mu      sync.Mutex
 	passing chan struct{} // closed while bytes may pass
@@ -55,6 +60,14 @@ func newLink(tb testing.TB, url string) *link {
 
 func (l *link) forward(tb testing.TB, client net.Conn) {
 	defer client.Close()
+	if l.refusing.Load() {
+		l.refused.Add(1)
+		return
+	}
+	if l.silent.Load() {
+		_, _ = io.Copy(io.Discard, client)
+		return
+	}
 	server, err := net.Dial("tcp", l.target)
 	if err != nil {
 		return

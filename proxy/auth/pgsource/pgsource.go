@@ -38,6 +38,10 @@ const connectTimeout = 5 * time.Second
 // quiet time was answered by 503.
 const warmConns = 2
 
+// A connection that has been idle for a second is asked whether it still answers. One that takes longer than a look-up may
+// wait is given up.
+const pingTimeout = 500 * time.Millisecond
+
 // errForeign reports a question that only keygate's own tables can answer.
 var errForeign = errors.New("with a key query the prefixes of an organisation are not known")
 
@@ -59,6 +63,7 @@ type Config struct {
 type Source struct {
 	config Config
 	pool   *pgxpool.Pool
+	lender *lender // of the pool's connections, to look-ups
 	listen *pgx.ConnConfig
 	lookup atomic.Pointer[lookup] // nil until the query has been checked
 }
@@ -97,33 +102,44 @@ func New(config Config) (*Source, error) {
 	}
 	pooled.MaxConns, pooled.MinIdleConns = int32(config.Concurrency), 0
 	pooled.MinConns = min(warmConns, pooled.MaxConns)
+	pooled.PingTimeout = pingTimeout
 	pool, err := pgxpool.NewWithConfig(context.Background(), pooled)
 	if err != nil {
 		return nil, fmt.Errorf("making the pool: %w", err)
 	}
-	return &Source{config: config, pool: pool, listen: listen}, nil
+	return &Source{config: config, pool: pool, lender: newLender(pool), listen: listen}, nil
 }
 
 // Open connects and checks the query. An error that is keyquery.Err is the operator's to mend; after any other the
 // source may be used all the same, and checks as soon as the database answers.
 func (s *Source) Open(ctx context.Context) error {
-	_, err := s.prepared(ctx)
+	conn, err := s.lender.borrow(ctx)
+	if err != nil {
+		return fmt.Errorf("connecting: %w", err)
+	}
+	defer s.lender.giveBack(conn)
+	_, err = s.prepared(ctx, conn.Conn())
 	return err
 }
 
 // Close ends all connections, and waits for look-ups on their way. It may be called again.
-func (s *Source) Close() { s.pool.Close() }
+func (s *Source) Close() { s.lender.close() }
 
 // Lookup returns the rows of a prefix.
 func (s *Source) Lookup(ctx context.Context, prefix string) ([]auth.Key, error) {
 	if !keyquery.CanExist(prefix) {
 		return nil, nil
 	}
-	prepared, err := s.prepared(ctx)
+	conn, err := s.lender.borrow(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("connecting: %w", err)
+	}
+	defer s.lender.giveBack(conn)
+	prepared, err := s.prepared(ctx, conn.Conn())
 	if err != nil {
 		return nil, err
 	}
-	rows, err := s.pool.Query(ctx, prepared.text, prefix)
+	rows, err := conn.Query(ctx, prepared.text, prefix)
 	if err != nil {
 		return nil, fmt.Errorf("asking for a prefix: %w", err)
 	}

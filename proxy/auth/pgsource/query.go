@@ -36,7 +36,7 @@ var (
 )
 
 // prepared checks the query once, as soon as the database can be asked.
-func (s *Source) prepared(ctx context.Context) (*lookup, error) {
+func (s *Source) prepared(ctx context.Context, conn *pgx.Conn) (*lookup, error) {
 	if checked := s.lookup.Load(); checked != nil {
 		return checked, nil
 	}
@@ -44,12 +44,7 @@ func (s *Source) prepared(ctx context.Context) (*lookup, error) {
 	if query == "" {
 		query = keyquery.Own
 	}
-	conn, err := s.pool.Acquire(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("connecting: %w", err)
-	}
-	defer conn.Release()
-	checked, err := check(ctx, conn.Conn(), keyquery.Trim(query))
+	checked, err := check(ctx, conn, keyquery.Trim(query))
 	if err != nil {
 		return nil, s.explain(err)
 	}

@@ -18,7 +18,8 @@ type breaker struct {
 	changed func(open bool) // called for each change, in order, and so under the lock: it must be quick
 
 	mu       sync.Mutex
-	failures int // in a row
+	failures int       // in a row
+	answered time.Time // when a call that did last was
 	open     bool
 	probeAt  time.Time // when open: the next call that is let through
 }
@@ -37,19 +38,21 @@ func (b *breaker) allow(now time.Time) bool {
 	return true
 }
 
-// report tells how an allowed call ended.
-func (b *breaker) report(answered bool, now time.Time) {
+// report tells how an allowed call ended that began at a moment. If another has been answered since, Redis is busy, or this
+// machine is, and not away.
+func (b *breaker) report(answered bool, began, now time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if answered {
-		b.failures = 0
+	switch {
+	case answered:
+		b.failures, b.answered = 0, now
 		b.setLocked(false)
-		return
-	}
-	b.failures++
-	if b.failures >= breakerFailures {
-		b.probeAt = now.Add(breakerPause)
-		b.setLocked(true)
+	case began.Before(b.answered):
+	default:
+		if b.failures++; b.failures >= breakerFailures {
+			b.probeAt = now.Add(breakerPause)
+			b.setLocked(true)
+		}
 	}
 }
 

@@ -27,6 +27,7 @@ type Cache struct {
 	names   names
 	codec   codec
 	breaker *breaker
+	turns   chan struct{} // one for each look-up that may use a connection
 	writes  *writes
 	metrics *Metrics
 	started time.Time
@@ -72,6 +73,7 @@ func New(cfg Config) (*Cache, error) {
 	}
 	c.cluster, _ = c.client.(*redis.ClusterClient)
 	c.wanted.Store(1)
+	c.turns = make(chan struct{}, opts.PoolSize)
 	c.breaker = &breaker{changed: c.breakerChanged}
 	c.writes = &writes{changed: c.writesChanged}
 	return c, nil
@@ -136,15 +138,24 @@ func (c *Cache) write(ctx context.Context, command string, do func(context.Conte
 	return err
 }
 
-// ask is a round trip that a request waits for.
+// ask is a round trip that a request waits for. Its deadline is for Redis alone: who waits for a connection because all are
+// in use by others is not slowed by Redis, nor would they learn anything about it.
 func (c *Cache) ask(ctx context.Context, command string, do func(context.Context) error) error {
-	if !c.breaker.allow(time.Now()) {
+	select {
+	case c.turns <- struct{}{}:
+		defer func() { <-c.turns }()
+	case <-ctx.Done():
+		c.metrics.trips.WithLabelValues(command, outcomeCancelled).Inc()
+		return ctx.Err()
+	}
+	began := time.Now()
+	if !c.breaker.allow(began) {
 		c.metrics.trips.WithLabelValues(command, outcomeSkipped).Inc()
 		return ErrCacheDown
 	}
 	outcome, err := c.trip(ctx, c.cfg.Timeout, command, do)
 	if outcome != outcomeCancelled {
-		c.breaker.report(outcome == outcomeOK || outcome == outcomeRefused && !notServing(err), time.Now())
+		c.breaker.report(outcome == outcomeOK || outcome == outcomeRefused && !notServing(err), began, time.Now())
 	}
 	return err
 }

@@ -1,0 +1,69 @@
+package pgsource_test
+
+import (
+	"context"
+	"sync"
+	"testing"
+
+	"keygate/proxy/auth/authtest"
+	"keygate/proxy/auth/pgsource"
+)
+
+// A connection that is slow to be made, or refused because the server has no more of them, costs nobody an answer while
+// others come free.
+func TestLookUpsAreServedByTheFirstConnectionThatIsFree(t *testing.T) {
+	for name, f := range map[string]struct {
+		begin func(l *link)
+		met   func(l *link, pool pgsource.Pool) bool
+	}{
+		"new ones hang": {
+			func(l *link) { l.silent.Store(true) },
+			func(_ *link, pool pgsource.Pool) bool { return pool.Total == pool.Max },
+		},
+		"new ones are refused": {
+			func(l *link) { l.refusing.Store(true) },
+			func(l *link, _ pgsource.Pool) bool { return l.refused.Load() > 0 },
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			db, url := ownTables(t)
+			authtest.SeedKeys(t, db, "o", "zap_live_a")
+			l := newLink(t, url)
+			source := open(t, pgsource.Config{URL: l.url, Concurrency: 4})
+			authtest.Eventually(t, "two connections or three", func() bool {
+				pool := source.Pool()
+				return pool.Idle >= 2 && pool.Idle == pool.Total
+			})
+			f.begin(l)
+			release := block(t, url)
+			ctx, cancel := context.WithTimeout(t.Context(), authtest.Patience)
+			defer cancel()
+			var all sync.WaitGroup
+			for range 8 {
+				all.Go(func() {
+					if keys, err := source.Lookup(ctx, "zap_live_a"); err != nil || len(keys) != 1 {
+						t.Errorf("%d keys, %v", len(keys), err)
+					}
+				})
+			}
+			authtest.Eventually(t, "attempt to connect", func() bool { return f.met(l, source.Pool()) })
+			release()
+			all.Wait()
+		})
+	}
+}
+
+// block holds up every look-up until release.
+func block(t *testing.T, url string) (release func()) {
+	t.Helper()
+	tx, err := dial(t, url).BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	authtest.Exec(t, tx, "lock table api_keys in access exclusive mode")
+	return func() {
+		if err := tx.Rollback(); err != nil {
+			t.Error(err)
+		}
+	}
+}
