@@ -138,16 +138,30 @@ func (c *Cache) write(ctx context.Context, command string, do func(context.Conte
 	return err
 }
 
-// ask is a round trip that a request waits for. Its deadline is for Redis alone: who waits for a connection because all are
-// in use by others is not slowed by Redis, nor would they learn anything about it.
-func (c *Cache) ask(ctx context.Context, command string, do func(context.Context) error) error {
+func (c *Cache) takeTurn(ctx context.Context) bool {
 	select {
 	case c.turns <- struct{}{}:
-		defer func() { <-c.turns }()
-	case <-ctx.Done():
-		c.metrics.trips.WithLabelValues(command, outcomeCancelled).Inc()
-		return ctx.Err()
+		return true
+	default:
 	}
+	patience, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
+	defer cancel()
+	select {
+	case c.turns <- struct{}{}:
+		return true
+	case <-patience.Done():
+		return false
+	}
+}
+
+// ask is a round trip that a request waits for. Its deadline is for Redis alone: who waits for a connection because all are
+// in use by others, for as long at most, is not slowed by Redis, nor would they learn anything about it.
+func (c *Cache) ask(ctx context.Context, command string, do func(context.Context) error) error {
+	if !c.takeTurn(ctx) {
+		c.metrics.trips.WithLabelValues(command, outcomeSkipped).Inc()
+		return ErrCacheDown
+	}
+	defer func() { <-c.turns }()
 	began := time.Now()
 	if !c.breaker.allow(began) {
 		c.metrics.trips.WithLabelValues(command, outcomeSkipped).Inc()
