@@ -28,10 +28,11 @@ type fleet struct {
 // proxy is one of a fleet. Its links are nil unless the fleet was started with some.
 type proxy struct {
 	*program
-	addr  string // of the data path
-	admin string // the URL of the admin listener
-	redis *link
-	sql   *link
+	addr   string // of the data path
+	verify string // of the door that forwards nothing
+	admin  string // the URL of the admin listener
+	redis  *link
+	sql    *link
 }
 
 // visitor asks admin listeners.
@@ -109,13 +110,16 @@ func (f *fleet) add(p plan) (err error) {
 	if one.addr, err = freeAddress(); err != nil {
 		return err
 	}
+	if one.verify, err = freeAddress(); err != nil {
+		return err
+	}
 	admin, err := freeAddress()
 	if err != nil {
 		return err
 	}
 	one.admin = "http://" + admin
 	env := []string{"DATABASE_URL=" + database, "REDIS_URL=redis://" + cache + "/0", "TRUST_SECRET=a secret of the fleet alone"}
-	args := []string{"serve", "--listen", one.addr, "--admin-listen", admin, "--upstream", f.upstream}
+	args := []string{"serve", "--listen", one.addr, "--verify-listen", one.verify, "--admin-listen", admin, "--upstream", f.upstream}
 	args = append(append(args, f.table.flags...), p.flags...)
 	if one.program, err = f.start(fmt.Sprint("proxy-", f.databases, "-", len(f.proxies)), "proxy", env, args...); err != nil {
 		return err

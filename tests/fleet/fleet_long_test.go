@@ -58,7 +58,7 @@ func TestOldAnswersEndWithTheirBound(t *testing.T) {
 }
 
 func TestAFloodTakesNothingFromGoodKeys(t *testing.T) {
-	r, err := measureFlood(t.Context(), newBench(t), 2, 2*time.Second)
+	r, err := measureFlood(t.Context(), newBench(t), options{rounds: 2, phase: 2 * time.Second, sourceRate: 1000})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -40,6 +41,7 @@ type floodRound struct {
 type floodResult struct {
 	CapacityPS float64                 `json:"capacity_per_s"`
 	RatePS     float64                 `json:"flood_intended_per_s"`
+	SourceRate int                     `json:"source_rate_of_each_proxy"`
 	Rounds     map[string][]floodRound `json:"rounds"`
 	RSSBefore  int64                   `json:"resident_before_bytes"`
 	Wrong      int                     `json:"good_keys_refused_afterwards"`
@@ -55,12 +57,14 @@ type trial struct {
 	rate      float64
 }
 
-func newTrial(ctx context.Context, b *bench) (t *trial, capacity float64, err error) {
+func newTrial(ctx context.Context, b *bench, sourceRate int) (t *trial, capacity float64, err error) {
 	t = &trial{}
 	if t.good, err = mint(goodKeys); err != nil {
 		return t, 0, err
 	}
-	if t.fleet, err = b.launch(ctx, plan{table: ownTable, size: fleetSize, keys: t.good}); err != nil {
+	if t.fleet, err = b.launch(ctx, plan{
+		table: ownTable, size: fleetSize, keys: t.good, flags: []string{"--source-rate", strconv.Itoa(sourceRate)},
+	}); err != nil {
 		return t, 0, err
 	}
 	if wrong, err := t.knows(t.good, true); err != nil || wrong > 0 {
@@ -120,7 +124,8 @@ func (t *trial) phase(ctx context.Context, what *flood, lasts time.Duration) (r 
 			err = errors.Join(err, fmt.Errorf("%s were answered %d, %d times", what.name, status, n))
 		}
 	}
-	r.Served, r.P50MS, r.P99MS = float64(saw.passed)/float64(saw.sent), ms(saw.latency.Quantile(.5)), ms(saw.latency.Quantile(.99))
+	r.Served = float64(saw.passed) / float64(saw.sent)
+	r.P50MS, r.P99MS = ms(saw.latency.Quantile(.5)), ms(saw.latency.Quantile(.99))
 	r.Source = (after - before) / took
 	if rss, failed := t.mostResident(); failed == nil {
 		r.MaxRSS = rss
@@ -142,17 +147,17 @@ func (f *fleet) mostResident() (most int64, err error) {
 }
 
 // measureFlood alternates floods and control, and asks for every good key in the end.
-func measureFlood(ctx context.Context, b *bench, rounds int, lasts time.Duration) (found floodResult, err error) {
-	t, capacity, err := newTrial(ctx, b)
+func measureFlood(ctx context.Context, b *bench, o options) (found floodResult, err error) {
+	t, capacity, err := newTrial(ctx, b, o.sourceRate)
 	defer func() { err = errors.Join(err, t.close()) }()
 	if err != nil {
 		return found, err
 	}
-	found = floodResult{CapacityPS: capacity, RatePS: t.rate, Rounds: make(map[string][]floodRound)}
-	for round := range rounds + 1 {
+	found = floodResult{CapacityPS: capacity, RatePS: t.rate, SourceRate: o.sourceRate, Rounds: make(map[string][]floodRound)}
+	for round := range o.rounds + 1 {
 		for turn := range t.floods {
 			what := t.floods[(round+turn)%len(t.floods)]
-			got, err := t.phase(ctx, what, lasts)
+			got, err := t.phase(ctx, what, o.phase)
 			if err != nil {
 				return found, err
 			}
@@ -161,7 +166,8 @@ func measureFlood(ctx context.Context, b *bench, rounds int, lasts time.Duration
 				continue
 			}
 			found.Rounds[what.name] = append(found.Rounds[what.name], got)
-			fmt.Fprintf(os.Stderr, "floods: round %d of %d: %s: p99 %.1f ms beside %.0f a second\n", round, rounds, what.name, got.P99MS, got.SentPS)
+			fmt.Fprintf(os.Stderr, "floods: round %d of %d: %s: p99 %.1f ms beside %.0f a second\n",
+				round, o.rounds, what.name, got.P99MS, got.SentPS)
 		}
 	}
 	before, err := t.sourceQueries(ctx)
@@ -181,7 +187,7 @@ func measureFloods(ctx context.Context, b *bench, o options) (*result, error) {
 	if err != nil {
 		return nil, err
 	}
-	found, err := measureFlood(ctx, b, o.rounds, o.phase)
+	found, err := measureFlood(ctx, b, o)
 	if err != nil {
 		return nil, err
 	}
@@ -202,9 +208,9 @@ func ratios(control, rounds []floodRound) (low, median, high float64) {
 func (r floodResult) table() string {
 	var text strings.Builder
 	fmt.Fprintf(&text, "Customers send %d requests a second with %d good keys. Beside them comes a quarter of the %.0f requests a second\n"+
-		"that the fleet answered at most. The ratio is that of p99 to the control's in the same round: median (quartiles).\n\n"+
+		"that the fleet answered at most. Each proxy has --source-rate %d. The ratio is that of p99 to the control's in the same round: median (quartiles).\n\n"+
 		"| beside | a second | customers served | p99, ms | ratio | source queries a second | answers | MB resident, most |\n"+
-		"|---|---|---|---|---|---|---|---|\n", goodRate, goodKeys, r.CapacityPS)
+		"|---|---|---|---|---|---|---|---|\n", goodRate, goodKeys, r.CapacityPS, r.SourceRate)
 	names := slices.Sorted(maps.Keys(r.Rounds))
 	for _, name := range names {
 		var p99, sent, source []float64

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"context"
-	"errors"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -18,7 +16,7 @@ func newBench(t *testing.T) *bench {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := errors.Join(b.close()); err != nil {
+		if err := b.close(); err != nil {
 			t.Error(err)
 		}
 	})
@@ -38,13 +36,4 @@ func newFleet(t *testing.T, b *bench, p plan) *fleet {
 		}
 	})
 	return f
-}
-
-// queries is how often the fleet's database has been asked, by its own count.
-func (f *fleet) queries(t *testing.T) (n int) {
-	t.Helper()
-	if err := f.db.QueryRow(context.WithoutCancel(t.Context()), "select case when is_called then last_value else 0 end from asked").Scan(&n); err != nil {
-		t.Fatal(err)
-	}
-	return n
 }

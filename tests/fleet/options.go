@@ -15,6 +15,7 @@ type options struct {
 	rate        float64
 	rounds      int
 	phase       time.Duration
+	sourceRate  int
 	out         string
 }
 
@@ -35,6 +36,7 @@ func readOptions() options {
 	flag.Float64Var(&o.rate, "rate", 400, "let customers send `R` requests a second meanwhile")
 	flag.IntVar(&o.rounds, "rounds", 7, "repeat each flood and its control `N` times, after one round that does not count")
 	flag.DurationVar(&o.phase, "phase", 3*time.Second, "flood for `D` each time")
+	flag.IntVar(&o.sourceRate, "source-rate", 1000, "start the proxies that are flooded with this --source-rate")
 	flag.StringVar(&o.out, "out", "tests/load/results", "save the results in `DIR`")
 	flag.Usage = func() {
 		fmt.Fprint(flag.CommandLine.Output(), manual, "\n")
