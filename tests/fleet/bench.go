@@ -57,8 +57,9 @@ func (b *bench) build(ctx context.Context) error {
 	if err != nil {
 		commit = []byte("unknown")
 	}
-	build := exec.CommandContext(ctx, "go", "build", "-o", b.dir, "-ldflags",
-		"-X keygate/shared/build.Version="+strings.TrimSpace(string(commit)), "keygate/proxy", "keygate/tests/load/testdata/responder")
+	version := "-X keygate/shared/build.Version=" + strings.TrimSpace(string(commit))
+	build := exec.CommandContext(ctx, "go", "build", "-o", b.dir, "-ldflags", version,
+		"keygate/proxy", "keygate/tests/load/testdata/responder")
 	if said, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("building the programs: %w: %s", err, strings.TrimSpace(string(said)))
 	}

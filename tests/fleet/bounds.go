@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -23,7 +24,7 @@ const (
 
 var shortLives = []string{"--cache-ttl", "2s", "--redis-ttl", "4s", "--stale-if-error", "8s", "--negative-ttl", "1s"}
 
-// bound is a row of the promise's table: who is cut off from what, what changes, and for how long an old answer can be given.
+// bound is a row of the promise's table: who is cut off from what, who is told, and for how long an old answer can be given.
 type bound struct {
 	Name    string
 	Because string
@@ -63,7 +64,8 @@ var bounds = []bound{
 	{"cut off from Redis: DEL", "`--cache-ttl`", cacheTTL, foreignTable, nil, 1, 0, del},
 	{"cut off from Redis: endpoint of another proxy", "`--cache-ttl`", cacheTTL, foreignTable, nil, 1, 0, endpointElsewhere},
 	{"cut off from the database: DEL", "travel", travel, foreignTable, nil, 0, 1, del},
-	{"all cut off from the database: nobody tells", "`--stale-if-error`", staleIfError, foreignTable, nil, 0, fleetSize, silent},
+	{"all cut off from the database: nobody tells", "`--stale-if-error`", staleIfError, foreignTable, nil,
+		0, fleetSize, silent},
 	{"all links up: nobody tells", "`--cache-ttl` + `--redis-ttl`", cacheTTL + redisTTL, foreignTable, nil, 0, 0, silent},
 	{"all cut off from both", "`--stale-if-error`", staleIfError, watchedTable, nil, fleetSize, fleetSize, silent},
 	{"all cut off from both, `--stale-if-error 0`", "`--cache-ttl`", cacheTTL, watchedTable, []string{"--stale-if-error", "0"},
@@ -87,7 +89,9 @@ func measureBound(ctx context.Context, b *bench, row bound) (found boundResult, 
 	if err != nil {
 		return found, err
 	}
-	f, err := b.launch(ctx, plan{table: row.table, size: fleetSize, keys: keys, linked: true, flags: append(shortLives, row.flags...)})
+	f, err := b.launch(ctx, plan{
+		table: row.table, size: fleetSize, keys: keys, linked: true, flags: slices.Concat(shortLives, row.flags),
+	})
 	if err != nil {
 		return found, err
 	}
@@ -162,8 +166,9 @@ func measureBounds(ctx context.Context, b *bench, _ options) (*result, error) {
 			return nil, fmt.Errorf("%s: %d keys are still let through", row.Name, found.Missed)
 		}
 		all = append(all, found)
-		fmt.Fprintf(os.Stderr, "bounds: %s: %.2f s of %.2f s\n", found.Name, found.WorstMS/1000, found.BoundMS/1000)
-		fmt.Fprintf(&text, "| %s | %s | %.2f | %.2f | %d |\n", found.Name, found.Because, found.BoundMS/1000, found.WorstMS/1000, found.Asked)
+		limit, worst := found.BoundMS/1000, found.WorstMS/1000
+		fmt.Fprintf(os.Stderr, "bounds: %s: %.2f s of %.2f s\n", found.Name, worst, limit)
+		fmt.Fprintf(&text, "| %s | %s | %.2f | %.2f | %d |\n", found.Name, found.Because, limit, worst, found.Asked)
 	}
 	return r.finish(all, text.String()), nil
 }

@@ -119,7 +119,8 @@ func (f *fleet) add(p plan) (err error) {
 	}
 	one.admin = "http://" + admin
 	env := []string{"DATABASE_URL=" + database, "REDIS_URL=redis://" + cache + "/0", "TRUST_SECRET=a secret of the fleet alone"}
-	args := []string{"serve", "--listen", one.addr, "--verify-listen", one.verify, "--admin-listen", admin, "--upstream", f.upstream}
+	args := []string{"serve", "--listen", one.addr, "--verify-listen", one.verify, "--admin-listen", admin,
+		"--upstream", f.upstream}
 	args = append(append(args, f.table.flags...), p.flags...)
 	if one.program, err = f.start(fmt.Sprint("proxy-", f.databases, "-", len(f.proxies)), "proxy", env, args...); err != nil {
 		return err
@@ -152,7 +153,8 @@ func (p *proxy) ready() bool {
 	}
 	defer response.Body.Close()
 	var body struct{ Degraded []string }
-	return json.NewDecoder(response.Body).Decode(&body) == nil && response.StatusCode == http.StatusOK && len(body.Degraded) == 0
+	err = json.NewDecoder(response.Body).Decode(&body)
+	return err == nil && response.StatusCode == http.StatusOK && len(body.Degraded) == 0
 }
 
 // invalidate calls the proxy's endpoint, and says whether every proxy has confirmed.

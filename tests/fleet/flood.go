@@ -207,28 +207,35 @@ func ratios(control, rounds []floodRound) (low, median, high float64) {
 
 func (r floodResult) table() string {
 	var text strings.Builder
-	fmt.Fprintf(&text, "Customers send %d requests a second with %d good keys. Beside them comes a quarter of the %.0f requests a second\n"+
-		"that the fleet answered at most. Each proxy has --source-rate %d. The ratio is that of p99 to the control's in the same round: median (quartiles).\n\n"+
-		"| beside | a second | customers served | p99, ms | ratio | source queries a second | answers | MB resident, most |\n"+
+	fmt.Fprintf(&text, "Customers send %d requests a second with %d good keys. Beside them comes a quarter of the %.0f\n"+
+		"requests a second that the fleet answered at most. Each proxy has --source-rate %d. The ratio is that of p99 to the\n"+
+		"control's in the same round: median (quartiles).\n\n"+
+		"| beside | a second | customers served | p99, ms | ratio | source queries a second | answers | MB resident |\n"+
 		"|---|---|---|---|---|---|---|---|\n", goodRate, goodKeys, r.CapacityPS, r.SourceRate)
 	names := slices.Sorted(maps.Keys(r.Rounds))
 	for _, name := range names {
-		var p99, sent, source []float64
-		served, rss, answers := 1.0, int64(0), make(map[int]int)
-		for _, one := range r.Rounds[name] {
-			p99, sent, source = append(p99, one.P99MS), append(sent, one.SentPS), append(source, one.Source)
-			served, rss = min(served, one.Served), max(rss, one.MaxRSS)
-			for status, n := range one.Answers {
-				answers[status] += n
-			}
-		}
-		low, median, high := ratios(r.Rounds[names[0]], r.Rounds[name])
-		fmt.Fprintf(&text, "| %s | %.0f | %.3f %% | %.1f | %.2f (%.2f–%.2f) | %.0f, at most %.0f | %v | %.0f |\n", name, middle(sent),
-			100*served, middle(p99), median, low, high, middle(source), slices.Max(source), answers, float64(rss)/1e6)
+		r.row(&text, name, r.Rounds[names[0]])
 	}
-	fmt.Fprintf(&text, "\nAfter a first round of each %.0f MB were resident. In the end all good keys were presented to each proxy once more: "+
-		"%d were refused,\nand the database was asked %.0f times.\n", float64(r.RSSBefore)/1e6, r.Wrong, r.Forgotten)
+	fmt.Fprintf(&text, "\nAfter a first round of each %.0f MB were resident. In the end all good keys were presented to each\n"+
+		"proxy once more: %d were refused, and the database was asked %.0f times.\n",
+		float64(r.RSSBefore)/1e6, r.Wrong, r.Forgotten)
 	return text.String()
+}
+
+func (r floodResult) row(text *strings.Builder, name string, control []floodRound) {
+	var p99, sent, source []float64
+	served, rss, answers := 1.0, int64(0), make(map[int]int)
+	for _, one := range r.Rounds[name] {
+		p99, sent, source = append(p99, one.P99MS), append(sent, one.SentPS), append(source, one.Source)
+		served, rss = min(served, one.Served), max(rss, one.MaxRSS)
+		for status, n := range one.Answers {
+			answers[status] += n
+		}
+	}
+	low, median, high := ratios(control, r.Rounds[name])
+	fmt.Fprintf(text, "| %s | %.0f | %.3f %% | %.1f | %.2f (%.2f–%.2f) | %.0f, at most %.0f | %v | %.0f |\n",
+		name, middle(sent), 100*served, middle(p99), median, low, high,
+		middle(source), slices.Max(source), answers, float64(rss)/1e6)
 }
 
 func middle(values []float64) float64 {

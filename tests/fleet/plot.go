@@ -62,7 +62,8 @@ func row(b *strings.Builder, r wayResult, top float64) {
 	}
 	line(b, "grid", plotLeft, base, base)
 	label(b, "way", "start", plotLeft, top+18, fmt.Sprintf("%s: %d keys", r.Way, r.Revocations))
-	label(b, "", "end", plotWidth-plotRight, top+18, fmt.Sprintf("p50 %.1f ms, p99 %.1f ms, max %.1f ms", r.Refused.P50, r.Refused.P99, r.Refused.Max))
+	figures := fmt.Sprintf("p50 %.1f ms, p99 %.1f ms, max %.1f ms", r.Refused.P50, r.Refused.P99, r.Refused.Max)
+	label(b, "", "end", plotWidth-plotRight, top+18, figures)
 	label(b, "", "end", plotLeft-6, base-room+4, fmt.Sprint(most))
 	for _, v := range []float64{r.Refused.P50, r.Refused.P99, r.Refused.Max} {
 		line(b, "figure", across(v), base, base+5)
@@ -78,7 +79,8 @@ func line(b *strings.Builder, class string, x, from, to float64) {
 }
 
 func label(b *strings.Builder, class, anchor string, x, y float64, text string) {
-	fmt.Fprintf(b, `<text class="%s" text-anchor="%s" x="%.1f" y="%.1f">%s</text>`, class, anchor, x, y, html.EscapeString(text))
+	fmt.Fprintf(b, `<text class="%s" text-anchor="%s" x="%.1f" y="%.1f">%s</text>`,
+		class, anchor, x, y, html.EscapeString(text))
 }
 
 func binOf(ms float64) int { return int(math.Floor(math.Log10(max(ms, firstMS)) * binsPerDecade)) }

@@ -71,7 +71,8 @@ func measureRevocations(ctx context.Context, b *bench, o options) (*result, erro
 
 func wayTable(all []wayResult) string {
 	var text strings.Builder
-	text.WriteString("From before the change until the last proxy refused the key; each is asked again 2 ms after each answer. Times are p50 / p99 / p99.9 / max in ms.\n\n" +
+	text.WriteString("From before the change until the last proxy refused the key; each is asked 2 ms after each answer.\n" +
+		"Times are p50 / p99 / p99.9 / max in ms.\n\n" +
 		"| told by | keys | refused by all | last one let through was sent | statement or call | missed, back, untimely | " +
 		"exported: count, p50 ≤, p99 ≤ ms | customers: a second, failed, ms |\n|---|---|---|---|---|---|---|---|\n")
 	for _, r := range all {
