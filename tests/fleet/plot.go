@@ -11,7 +11,7 @@ import (
 // The plot is one row of bars for each way over a common axis of time, which is logarithmic.
 const (
 	plotWidth, rowHeight = 860.0, 130.0
-	plotLeft, plotRight  = 56.0, 16.0
+	plotLeft, plotRight  = 56.0, 24.0
 	barsTop              = 34.0 // below the name of the way
 	binsPerDecade        = 20
 	firstMS, lastMS      = 0.5, 2000.0
@@ -31,17 +31,26 @@ func plot(all []wayResult) string {
 		`Time from a change until the last proxy refuses the key, by how it was told"><style>%s</style>`+
 		`<rect class="paper" width="100%%" height="100%%"/>`, plotWidth, height, plotStyle)
 	bottom := rowHeight * float64(len(all))
-	for _, v := range []float64{.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000} {
-		line(&b, "grid", across(v), barsTop, bottom)
+	for n, r := range all {
+		grid(&b, rowHeight*float64(n))
+		row(&b, r, rowHeight*float64(n))
+	}
+	for _, v := range ticks {
 		label(&b, "", "middle", across(v), bottom+18, fmt.Sprintf("%g", v))
 	}
 	label(&b, "", "end", plotWidth-plotRight, bottom+34, "ms from before the change until the last of four proxies refuses")
-	line(&b, "mark", across(markMS), barsTop, bottom)
-	for n, r := range all {
-		row(&b, r, rowHeight*float64(n))
-	}
 	b.WriteString("</svg>\n")
 	return b.String()
+}
+
+var ticks = []float64{.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000}
+
+// grid leaves the line of text above the bars alone.
+func grid(b *strings.Builder, top float64) {
+	for _, v := range ticks {
+		line(b, "grid", across(v), top+barsTop-8, top+rowHeight)
+	}
+	line(b, "mark", across(markMS), top+barsTop-8, top+rowHeight)
 }
 
 // row draws the bars of one way below top.
