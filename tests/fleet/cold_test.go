@@ -44,9 +44,9 @@ func TestTenThousandRequestsForOneColdKeyOnTwoProxiesAreTwoQueriesAtMost(t *test
 		took, again := atOnce(t, clients, k)
 		after := f.counts(t)
 		asked, most := after.database-before.database, 2*(1+int(took/lookupLimit))
-		if asked < 1 || asked > most || int(after.proxies-before.proxies) != asked {
-			t.Errorf("the database was asked %d times of at most %d, and %v times by the proxies' count",
-				asked, most, after.proxies-before.proxies)
+		// The proxies also count what was given up before the database began with it.
+		if counted := int(after.proxies - before.proxies); asked < 1 || counted < asked || counted > most {
+			t.Errorf("the database was asked %d times, and %d times by the proxies' count, of at most %d", asked, counted, most)
 		}
 		t.Logf("%d requests answered in %v, %d of them when sent again; %d queries", len(clients), took, again, asked)
 	}
