@@ -34,7 +34,7 @@ func (b *bench) start(name, binary string, env []string, args ...string) (*progr
 	}
 	defer log.Close()
 	p.cmd = exec.Command(filepath.Join(b.dir, binary), args...)
-	p.cmd.Dir, p.cmd.Stdout, p.cmd.Stderr = b.dir, log, log
+	p.cmd.Dir, p.cmd.Stdout, p.cmd.Stderr, p.cmd.SysProcAttr = b.dir, log, log, dieWithUs()
 	p.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + b.dir}, env...)
 	if err := p.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("starting %s: %w", name, err)
@@ -103,6 +103,7 @@ func (p *program) resident() (int64, error) {
 // startStub starts the upstream, which says where it listens.
 func (b *bench) startStub() (err error) {
 	b.stub = exec.Command(filepath.Join(b.dir, "responder"))
+	b.stub.SysProcAttr = dieWithUs()
 	printed, err := b.stub.StdoutPipe()
 	if err != nil {
 		return err
