@@ -19,6 +19,8 @@ type wayResult struct {
 	Back        int       `json:"back"`     // let through in the end
 	Untimely    int       `json:"untimely"` // let through by requests sent after the endpoint had said complete
 
+	Unknown int `json:"unknown"` // refused with 503 at first
+
 	Exported    int     `json:"exported"` // how many the proxies themselves have counted
 	ExportedP50 float64 `json:"exported_p50_ms_at_most"`
 	ExportedP99 float64 `json:"exported_p99_ms_at_most"`
@@ -42,6 +44,7 @@ func newWayResult(w way, all []revocation, saw *served, back int, exported bucke
 		told.Record(one.told)
 		passed.Record(one.passed)
 		r.Untimely += one.untimely
+		r.Unknown += one.unknown
 	}
 	r.Refused, r.Told, r.Passed = quantilesOf(&refused), quantilesOf(&told), quantilesOf(&passed)
 	r.Histogram = refused.Buckets()
@@ -73,11 +76,11 @@ func wayTable(all []wayResult) string {
 	var text strings.Builder
 	text.WriteString("From before the change until the last proxy refused the key; each is asked 2 ms after each answer.\n" +
 		"Times are p50 / p99 / p99.9 / max in ms.\n\n" +
-		"| told by | keys | refused by all | last one let through was sent | statement or call | missed, back, untimely | " +
+		"| told by | keys | refused by all | last one let through was sent | statement or call | missed, back, untimely; 503 | " +
 		"exported: count, p50 ≤, p99 ≤ ms | customers: a second, failed, ms |\n|---|---|---|---|---|---|---|---|\n")
 	for _, r := range all {
-		fmt.Fprintf(&text, "| %s | %d | %s | %s | %s | %d, %d, %d | %d, %g, %g | %.0f, %d, %s |\n", r.Way, r.Revocations,
-			r.Refused, r.Passed, r.Told, r.Missed, r.Back, r.Untimely, r.Exported, r.ExportedP50, r.ExportedP99,
+		fmt.Fprintf(&text, "| %s | %d | %s | %s | %s | %d, %d, %d; %d | %d, %g, %g | %.0f, %d, %s |\n", r.Way, r.Revocations,
+			r.Refused, r.Passed, r.Told, r.Missed, r.Back, r.Untimely, r.Unknown, r.Exported, r.ExportedP50, r.ExportedP99,
 			r.CustomersPerS, r.CustomersSent-r.CustomersServed, r.CustomersMS)
 	}
 	return text.String()
