@@ -1,0 +1,120 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"keygate/tests/load/hist"
+)
+
+// result is what one group has found: the figures, and where and of what they were taken.
+type result struct {
+	Group     string    `json:"group"`
+	StartedAt time.Time `json:"started_at"`
+	Machine   string    `json:"machine"`
+	Load      [2]string `json:"load_average"` // of one minute, at the start and at the end
+	Versions  []string  `json:"versions"`     // the proxy's first
+	Figures   any       `json:"figures"`
+
+	text string            // in Markdown
+	also map[string]string // further files by what their names end in
+}
+
+// newResult begins one.
+func newResult(ctx context.Context, b *bench, name string) (*result, error) {
+	version, err := b.command(ctx, nil, "--version")
+	if err != nil {
+		return nil, err
+	}
+	conn, err := pgx.Connect(ctx, b.postgres.URL("postgres"))
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close(ctx)
+	cache, err := b.operator.InfoMap(ctx, "server").Result()
+	if err != nil {
+		return nil, err
+	}
+	return &result{
+		Group: name, StartedAt: time.Now().UTC().Truncate(time.Second), Machine: machine(), Load: [2]string{loadAverage()},
+		Versions: []string{version, "PostgreSQL " + conn.PgConn().ParameterStatus("server_version"),
+			"Redis " + cache["Server"]["redis_version"], runtime.Version()},
+	}, nil
+}
+
+// finish sets what was found.
+func (r *result) finish(figures any, text string) *result {
+	r.Figures, r.Load[1] = figures, loadAverage()
+	r.text = fmt.Sprintf("# %s of %d proxies, %s\n\n%s\n%s. Load average %s before and %s after.\n%s.\n", r.Group, fleetSize,
+		r.StartedAt.Format("2006-01-02 15:04 UTC"), text, r.Machine, r.Load[0], r.Load[1], strings.Join(r.Versions, "; "))
+	return r
+}
+
+// save writes the figures as JSON and the text as Markdown beside it, and prints the latter.
+func (r *result) save(dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	figures, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return err
+	}
+	files := map[string]string{".json": string(figures) + "\n", ".md": r.text}
+	for suffix, text := range r.also {
+		files[suffix] = text
+	}
+	path := filepath.Join(dir, r.StartedAt.Format("2006-01-02T150405Z")+"-"+r.Group)
+	for suffix, text := range files {
+		if err := os.WriteFile(path+suffix, []byte(text), 0o644); err != nil {
+			return err
+		}
+	}
+	fmt.Printf("%s\nSaved as %s.json and .md.\n\n", r.text, path)
+	return nil
+}
+
+// quantiles are times in milliseconds.
+type quantiles struct {
+	P50  float64 `json:"p50"`
+	P99  float64 `json:"p99"`
+	P999 float64 `json:"p99_9"`
+	Max  float64 `json:"max"`
+}
+
+func quantilesOf(h *hist.Hist) quantiles {
+	return quantiles{ms(h.Quantile(.5)), ms(h.Quantile(.99)), ms(h.Quantile(.999)), ms(h.Max)}
+}
+
+func (q quantiles) String() string {
+	return fmt.Sprintf("%.1f / %.1f / %.1f / %.1f", q.P50, q.P99, q.P999, q.Max)
+}
+
+func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+// machine is what Linux calls the processor, and how many of them this process may use.
+func machine() string {
+	model := ""
+	if info, err := os.ReadFile("/proc/cpuinfo"); err == nil {
+		_, model, _ = strings.Cut(string(info), "model name")
+		model, _, _ = strings.Cut(strings.TrimLeft(model, "\t: "), "\n")
+	}
+	return fmt.Sprintf("%d × %s, %s/%s", runtime.NumCPU(), cmp.Or(model, "unknown processor"), runtime.GOOS, runtime.GOARCH)
+}
+
+func loadAverage() string {
+	text, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return "unknown"
+	}
+	one, _, _ := strings.Cut(string(text), " ")
+	return one
+}
