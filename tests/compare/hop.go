@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 
 	"keygate/tests/programs"
 )
@@ -15,10 +16,17 @@ func openHop(ctx context.Context, b *bench) ([]subject, error) {
 	if err != nil {
 		return nil, err
 	}
+	version := programs.VersionOf(ctx, b.Path("proxy"), "--version")
 	all := []subject{{
-		name: "keygate", version: programs.VersionOf(ctx, b.Path("proxy"), "--version"),
+		name: "keygate", version: version,
 		parts: []programs.Part{proxy.Part()}, load: b.loadtest("http://" + proxy.Address),
 	}}
+	perCore, err := openPerCore(ctx, b, stub.Address)
+	if err != nil {
+		return nil, err
+	}
+	perCore.version = version
+	all = append(all, perCore)
 	for _, rival := range []func(context.Context, *bench, string) (subject, error){openNginx, openHAProxy} {
 		found, err := b.optional(ctx, func(ctx context.Context, b *bench) (subject, error) { return rival(ctx, b, stub.Address) })
 		if err != nil {
@@ -30,6 +38,24 @@ func openHop(ctx context.Context, b *bench) ([]subject, error) {
 		name: "the stub alone", version: "no hop", parts: []programs.Part{stub.Part()},
 		load: b.loadtest("http://" + stub.Address),
 	}), nil
+}
+
+// openPerCore starts as many proxies behind one port as nginx has workers there.
+func openPerCore(ctx context.Context, b *bench, upstream string) (subject, error) {
+	s := subject{name: "keygate, a process for each core"}
+	l := programs.Launcher{
+		Environment: []string{"GOMAXPROCS=1"}, Arguments: []string{"--reuse-port", "--upstream", "http://" + upstream},
+	}
+	for core := range 2 {
+		proxy, err := b.StartOwn(ctx, "proxy", l)
+		if err != nil {
+			return s, err
+		}
+		l.Address = proxy.Address
+		s.parts = append(s.parts, programs.Part{Name: fmt.Sprintf("proxy %d", core+1), PID: proxy.Part().PID})
+	}
+	s.load = b.loadtest("http://" + l.Address)
+	return s, nil
 }
 
 func openNginx(ctx context.Context, b *bench, upstream string) (subject, error) {

@@ -17,19 +17,21 @@ import (
 
 // Launcher is how one of keygate's programs is started: with Environment and Arguments besides what all of them get.
 type Launcher struct {
+	Address     string // where it listens; empty: on a free address
 	Environment []string
 	Arguments   []string
 }
 
-// StartOwn starts one of keygate's programs, "proxy" or "writer", on a free address.
-func (b *Bench) StartOwn(ctx context.Context, name string, l Launcher) (*Program, error) {
-	address, err := FreeAddress()
-	if err != nil {
-		return nil, err
+// StartOwn starts one of keygate's programs, "proxy" or "writer".
+func (b *Bench) StartOwn(ctx context.Context, name string, l Launcher) (_ *Program, err error) {
+	if l.Address == "" {
+		if l.Address, err = FreeAddress(); err != nil {
+			return nil, err
+		}
 	}
 	return b.Start(ctx, name, Launch{
-		Path: b.Path(name), Env: append(b.environment(), l.Environment...), Listen: address,
-		Args: append([]string{"serve", "--listen", address, "--admin-listen", "127.0.0.1:0"}, l.Arguments...),
+		Path: b.Path(name), Env: append(b.environment(), l.Environment...), Listen: l.Address,
+		Args: append([]string{"serve", "--listen", l.Address, "--admin-listen", "127.0.0.1:0"}, l.Arguments...),
 	})
 }
 
