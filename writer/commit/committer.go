@@ -36,7 +36,7 @@ const maxBatchBytes = 4 << 20
 // Config says how a Committer works. Zero values mean the defaults.
 type Config struct {
 	Sink       Sink
-	Second     Sink          // nil: none; another of the same database, used while many events wait
+	Second     Sink          // another of the same database, used while many events wait; nil: none
 	QueueRows  int           // events admitted and not yet answered; more are refused at once
 	QueueBytes int           // the same in bytes of their strings and payloads
 	OrgShare   float64       // how much of both one organisation may hold, up to 1
