@@ -16,10 +16,15 @@ import (
 	"syscall"
 
 	"github.com/urfave/cli/v2"
+
+	"keygate/shared/memory"
 )
 
 // Main runs app with the arguments of the process and exits.
-func Main(app *cli.App) { os.Exit(Run(app, os.Args, os.Stderr)) }
+func Main(app *cli.App) {
+	memory.Heed()
+	os.Exit(Run(app, os.Args, os.Stderr))
+}
 
 // Run runs app and returns the exit code. The context of a command ends with the first SIGINT or SIGTERM; a second
 // one ends the process at once. Run completes app so that errors come out as one line, flags may follow arguments, and

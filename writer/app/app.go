@@ -35,6 +35,7 @@ type App struct {
 
 	url       database.URL
 	sink      commit.Sink
+	second    commit.Sink // nil on SQLite, which has one writer
 	closeSink func() error
 	commit    *commit.Committer
 	events    *server.Server
@@ -77,7 +78,7 @@ func (a *App) build() (err error) {
 		return err
 	}
 	a.commit = commit.New(commit.Config{
-		Sink: a.sink, QueueRows: a.cfg.QueueRows, QueueBytes: a.cfg.QueueBytes, RideOut: a.cfg.RideOut,
+		Sink: a.sink, Second: a.second, QueueRows: a.cfg.QueueRows, QueueBytes: a.cfg.QueueBytes, RideOut: a.cfg.RideOut,
 		Logger: a.log, Registerer: a.registry,
 	})
 	a.events = server.New(server.Config{
@@ -103,11 +104,16 @@ func (a *App) buildSink() (err error) {
 		a.sink, a.closeSink = sink, sink.Close
 		return nil
 	}
-	sink, err := pgsink.New(pgsink.Config{URL: a.url, Logger: a.log})
+	first, err := pgsink.New(pgsink.Config{URL: a.url, Logger: a.log})
 	if err != nil {
 		return err
 	}
-	a.sink, a.closeSink = sink, func() error { sink.Close(); return nil }
+	second, err := pgsink.New(pgsink.Config{URL: a.url, Logger: a.log})
+	if err != nil {
+		return err
+	}
+	a.sink, a.second = first, second
+	a.closeSink = func() error { first.Close(); second.Close(); return nil }
 	return nil
 }
 

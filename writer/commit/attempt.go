@@ -14,14 +14,14 @@ var errNeither = errors.New("events conflict with a database that holds neither 
 
 // attempt makes one Insert for rows, and one Find for those that it did not store. It answers every row whose truth it
 // learns; without an error, that is at least one.
-func (c *Committer) attempt(rows []row) error {
-	ctx, cancel := context.WithTimeout(context.Background(), c.callTime())
+func (w *worker) attempt(rows []row) error {
+	ctx, cancel := context.WithTimeout(context.Background(), w.callTime())
 	defer cancel()
-	s := &c.space
+	s := &w.space
 	defer s.clear()
 	s.collapse(rows)
 
-	stored, err := c.insert(ctx, s.eventsOf(s.leaders))
+	stored, err := w.insert(ctx, s.eventsOf(s.leaders))
 	if err != nil {
 		if CauseOf(err) == Uncertain {
 			doubt(s.leaders)
@@ -29,48 +29,45 @@ func (c *Committer) attempt(rows []row) error {
 		}
 		return err
 	}
-	if len(rows) >= c.limit {
-		c.limit = min(c.limit+c.limit/8+1, c.config.MaxBatch)
-	}
 	learnt := 0
 	for i, r := range s.leaders {
 		if stored[i] {
-			c.answer(r, Answer{Accepted, r.ID})
+			w.answer(r, Answer{Accepted, r.ID})
 			learnt++
 		} else {
 			s.others = append(s.others, r)
 		}
 	}
-	c.deliver()
+	w.deliver()
 	if len(s.others) == 0 {
 		return nil
 	}
 
-	c.health.countFind()
-	found, err := c.config.Sink.Find(ctx, s.eventsOf(s.others))
+	w.health.countFind()
+	found, err := w.sink.Find(ctx, s.eventsOf(s.others))
 	for i, stored := range found {
 		if r := s.others[i]; stored != nil {
-			c.answer(r, decide(r.Event, stored))
+			w.answer(r, decide(r.Event, stored))
 			learnt++
 		}
 	}
 	if err == nil && learnt == 0 {
 		err = &Failure{Unavailable, errNeither}
 	}
-	c.deliver()
+	w.deliver()
 	if err != nil {
 		doubt(s.others) // what they met may be their own earlier attempts
 	}
 	return err
 }
 
-func (c *Committer) insert(ctx context.Context, batch []*event.Event) ([]bool, error) {
+func (w *worker) insert(ctx context.Context, batch []*event.Event) ([]bool, error) {
 	start := time.Now()
-	stored, err := c.config.Sink.Insert(ctx, batch)
-	c.health.countInsert(len(batch), err)
+	stored, err := w.sink.Insert(ctx, batch)
+	w.health.countInsert(len(batch), err)
 	if err == nil && len(batch) > 0 {
-		c.metrics.batchRows.Observe(float64(len(batch)))
-		c.metrics.commitSeconds.Observe(time.Since(start).Seconds())
+		w.metrics.batchRows.Observe(float64(len(batch)))
+		w.metrics.commitSeconds.Observe(time.Since(start).Seconds())
 	}
 	return stored, err
 }

@@ -1,24 +1,22 @@
 // Package commit turns single events into few large commits, and answers each request with the truth about its own rows.
 //
 // There is no timer: what gathers while one commit is in flight is the next batch, and an idle committer commits the
-// first event at once. One goroutine owns the sink, because on the machines measured (two cores, 2026) one committer
-// beat two and four: larger batches were worth more than overlap.
+// first event at once. One committer beat two and four on the machines measured (two cores, 2026), because larger
+// batches were worth more than overlap. So a second one helps only where it makes no batch smaller.
 //
 // The package knows no SQL and no HTTP. What may go wrong is in the contract of Sink.
 package commit
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"log/slog"
-	"slices"
-	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"keygate/shared/uuid7"
 	"keygate/writer/event"
 )
 
@@ -38,6 +36,7 @@ const maxBatchBytes = 4 << 20
 // Config says how a Committer works. Zero values mean the defaults.
 type Config struct {
 	Sink       Sink
+	Second     Sink          // another of the same database, used while many events wait; nil: none
 	QueueRows  int           // events admitted and not yet answered; more are refused at once
 	QueueBytes int           // the same in bytes of their strings and payloads
 	OrgShare   float64       // how much of both one organisation may hold, up to 1
@@ -61,19 +60,13 @@ func (c Config) withDefaults() Config {
 
 // Committer is a group commit in front of a sink. Run must be running for Submit to be answered.
 type Committer struct {
-	config  Config
-	queue   *queue
-	health  health
-	metrics *metrics
+	worker // Run's
+	config Config
+	limit  atomic.Int64 // rows of the next batch: Run halves it by overload, and has it grow back by success
 
-	// The rest is Run's.
-	limit    int   // rows of the next batch: halved by overload, grown back by success
-	failures int   // calls that failed in a row
-	batch    []row // in work; answered rows are zero
+	// The rest is Run's alone.
+	failures int // calls that failed in a row
 	suspects suspects
-	space    space              // of the attempt
-	finished []*request         // answered, but not yet told
-	tally    [len(outcomes)]int // of answers not yet told
 }
 
 // New returns a Committer. It does no I/O.
@@ -81,14 +74,13 @@ func New(config Config) *Committer {
 	config = config.withDefaults()
 	limit := load{config.QueueRows, config.QueueBytes}
 	share := load{int(float64(limit.rows) * config.OrgShare), int(float64(limit.bytes) * config.OrgShare)}
+	q, h := newQueue(limit, share, config.MaxBatch/2), new(health)
 	c := &Committer{
+		worker:   newWorker(config, config.Sink, q, h, newMetrics(config.Registerer, q, h)),
 		config:   config,
-		queue:    newQueue(limit, share),
-		limit:    config.MaxBatch,
 		suspects: make(suspects),
-		space:    space{ids: make(map[uuid7.ID]struct{})},
 	}
-	c.metrics = newMetrics(config.Registerer, c.queue, &c.health)
+	c.limit.Store(int64(config.MaxBatch))
 	return c
 }
 
@@ -104,9 +96,9 @@ func (c *Committer) Submit(ctx context.Context, events []*event.Event) ([]Answer
 	r := &request{
 		orgID:    events[0].OrgID,
 		deadline: time.Now().Add(c.config.RideOut),
-		left:     len(events),
 		done:     make(chan struct{}),
 	}
+	r.left.Store(int64(len(events)))
 	if r.answers = r.one[:]; len(events) > 1 {
 		r.answers = make([]Answer, len(events))
 	}
@@ -130,18 +122,27 @@ func (c *Committer) Submit(ctx context.Context, events []*event.Event) ([]Answer
 func (c *Committer) Run(ctx context.Context) error {
 	defer context.AfterFunc(ctx, c.queue.close)()
 	c.probe()
+	var helping sync.WaitGroup
+	if c.config.Second != nil {
+		helping.Go(func() { c.help(ctx) })
+	}
+	c.drain()
+	helping.Wait()
+	c.drain() // what the helper has put back
+	return nil
+}
+
+// drain commits what waits, until the queue is closed and empty.
+func (c *Committer) drain() {
 	for !c.queue.drained() {
-		c.batch = c.queue.take(c.batch[:0], load{c.limit, maxBatchBytes})
-		if len(c.batch) == 0 {
+		if !c.take(int(c.limit.Load())) {
 			c.idle()
 			continue
 		}
-		slices.SortFunc(c.batch, inLockOrder)
 		first := c.suspects.behind(c.batch)
 		c.settle(c.batch[:first])
 		c.settle(c.batch[first:])
 	}
-	return nil
 }
 
 // settle tries rows, a part of the batch, until each has its answer.
@@ -150,6 +151,7 @@ func (c *Committer) settle(rows []row) {
 		err := c.attempt(rows)
 		c.observe(err)
 		if err == nil {
+			c.grow(len(rows))
 			continue // with rows that had to wait for another one of the batch
 		}
 		switch cause := CauseOf(err); {
@@ -164,7 +166,7 @@ func (c *Committer) settle(rows []row) {
 			c.settleHalves(rows)
 			return
 		case cause == Overloaded && len(rows) > 1:
-			c.limit = len(rows) / 2
+			c.limit.Store(int64(len(rows) / 2))
 			c.backOff(cause)
 			c.settleHalves(rows)
 			return
@@ -180,13 +182,9 @@ func (c *Committer) settleHalves(rows []row) {
 	c.settle(rows[half:])
 }
 
-// inLockOrder is the order in which all writers of one database take their locks.
-func inLockOrder(a, b row) int {
-	if a.OrgID != b.OrgID {
-		return strings.Compare(a.OrgID, b.OrgID)
+// grow allows larger batches again after one of as many rows as were allowed.
+func (c *Committer) grow(rows int) {
+	if limit := int(c.limit.Load()); rows >= limit {
+		c.limit.Store(int64(min(limit+limit/8+1, c.config.MaxBatch)))
 	}
-	if a.DedupID != b.DedupID {
-		return strings.Compare(a.DedupID, b.DedupID)
-	}
-	return bytes.Compare(a.ID[:], b.ID[:])
 }

@@ -153,16 +153,21 @@ type gate struct {
 
 // hold closes a gate before the sink. It is opened when the test ends, at the latest.
 func (f *fixture) hold() *gate {
+	return f.sink.hold(func(_ context.Context, _ []*event.Event, next func() ([]bool, error)) ([]bool, error) { return next() })
+}
+
+// hold closes a gate before a fault.
+func (s *faultySink) hold(behind insertFault) *gate {
 	g := &gate{entered: make(chan struct{}, 1), open: make(chan struct{})}
-	f.sink.inject(func(_ context.Context, _ []*event.Event, next func() ([]bool, error)) ([]bool, error) {
+	s.inject(func(ctx context.Context, batch []*event.Event, next func() ([]bool, error)) ([]bool, error) {
 		select {
 		case g.entered <- struct{}{}:
 		default:
 		}
 		<-g.open
-		return next()
+		return behind(ctx, batch, next)
 	})
-	f.Cleanup(g.release)
+	s.Cleanup(g.release)
 	return g
 }
 

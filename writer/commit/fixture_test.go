@@ -24,9 +24,10 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type fixture struct {
 	testing.TB
 	*commit.Committer
-	sink *faultySink
-	db   *database.DB
-	stop func() // ends Run and waits for it
+	sink   *faultySink
+	second *faultySink // nil unless it was asked for
+	db     *database.DB
+	stop   func() // ends Run and waits for it
 }
 
 // start runs a committer until the test ends. It returns once the sink was reached.
@@ -38,24 +39,40 @@ func start(tb testing.TB, config commit.Config) *fixture {
 	return f
 }
 
+// startWithSecond runs a committer that has a second sink.
+func startWithSecond(tb testing.TB, config commit.Config) *fixture {
+	tb.Helper()
+	config.Second = &faultySink{}
+	return start(tb, config)
+}
+
 // build makes a committer that does not run yet.
 func build(tb testing.TB, config commit.Config) *fixture {
 	tb.Helper()
 	u := sinktest.ParseURL(tb, "sqlite:"+filepath.Join(tb.TempDir(), "keygate.db"))
 	sinktest.Migrate(tb, u)
+	f := &fixture{TB: tb, sink: newFaultySink(tb, u), db: sinktest.Connect(tb, u)}
+	config.Sink = f.sink
+	if config.Second != nil {
+		f.second = newFaultySink(tb, u)
+		config.Second = f.second
+	}
+	if config.Logger == nil {
+		config.Logger = slog.New(slog.NewTextHandler(tb.Output(), nil))
+	}
+	f.Committer = commit.New(config)
+	return f
+}
+
+func newFaultySink(tb testing.TB, u database.URL) *faultySink {
+	tb.Helper()
 	real := sqlitesink.New(u.Path())
 	tb.Cleanup(func() {
 		if err := real.Close(); err != nil {
 			tb.Error(err)
 		}
 	})
-	f := &fixture{TB: tb, sink: &faultySink{TB: tb, real: real}, db: sinktest.Connect(tb, u)}
-	config.Sink = f.sink
-	if config.Logger == nil {
-		config.Logger = slog.New(slog.NewTextHandler(tb.Output(), nil))
-	}
-	f.Committer = commit.New(config)
-	return f
+	return &faultySink{TB: tb, real: real}
 }
 
 func (f *fixture) start() {

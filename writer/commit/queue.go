@@ -1,7 +1,9 @@
 package commit
 
 import (
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"keygate/writer/event"
@@ -13,8 +15,8 @@ type request struct {
 	size     load
 	deadline time.Time
 	answers  []Answer
-	one      [1]Answer // the usual answers
-	left     int       // rows without an answer; the committer's
+	one      [1]Answer    // the usual answers
+	left     atomic.Int64 // rows without an answer; more than one worker may have some
 	done     chan struct{}
 }
 
@@ -43,6 +45,8 @@ type queue struct {
 	limit load          // of all organisations together
 	share load          // of one organisation, unless it has but one request
 	wake  chan struct{} // holds a token when there may be something to take, or the queue was closed
+	many  int           // rows that are work for a helper
+	call  chan struct{} // holds a token when so many may be waiting, or the queue was closed
 
 	mu      sync.Mutex // held for a few steps a row, never across I/O
 	rows    []row      // a ring: from head on, waiting of them
@@ -53,11 +57,13 @@ type queue struct {
 	closed  bool
 }
 
-func newQueue(limit, share load) *queue {
+func newQueue(limit, share load, many int) *queue {
 	return &queue{
 		limit: limit,
 		share: share,
 		wake:  make(chan struct{}, 1),
+		many:  many,
+		call:  make(chan struct{}, 1),
 		rows:  make([]row, limit.rows),
 		byOrg: make(map[string]load),
 	}
@@ -90,17 +96,44 @@ func (q *queue) take(batch []row, limit load) []row {
 	defer q.mu.Unlock()
 	var size load
 	for q.waiting > 0 {
-		next := &q.rows[q.head]
-		size = size.plus(load{1, next.Size()})
+		size = size.plus(load{1, q.rows[q.head].Size()})
 		if len(batch) > 0 && !size.within(limit) {
 			break
 		}
-		batch = append(batch, *next)
-		*next = row{}
-		q.head = (q.head + 1) % len(q.rows)
-		q.waiting--
+		batch = append(batch, q.pop())
 	}
 	return batch
+}
+
+// putBack makes rows that have no answer yet the oldest again.
+func (q *queue) putBack(rows []row) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, r := range slices.Backward(rows) {
+		q.head = (q.head + len(q.rows) - 1) % len(q.rows)
+		q.rows[q.head] = r
+		q.waiting++
+	}
+	q.signal()
+}
+
+// due takes the oldest rows if it is too late for them.
+func (q *queue) due(now time.Time) (rows []row) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for q.waiting > 0 && !now.Before(q.rows[q.head].request.deadline) {
+		rows = append(rows, q.pop())
+	}
+	return rows
+}
+
+// pop takes the oldest row.
+func (q *queue) pop() row {
+	oldest := q.rows[q.head]
+	q.rows[q.head] = row{}
+	q.head = (q.head + 1) % len(q.rows)
+	q.waiting--
+	return oldest
 }
 
 // release gives back what answered requests held.
@@ -138,9 +171,31 @@ func (q *queue) load() load {
 	return q.held
 }
 
+// hasMany waits until there is work for a helper. It returns false once the queue is closed.
+func (q *queue) hasMany() bool {
+	for {
+		q.mu.Lock()
+		closed, many := q.closed, q.waiting >= q.many
+		q.mu.Unlock()
+		if closed || many {
+			return !closed
+		}
+		<-q.call
+	}
+}
+
+// signal wakes whoever has something to do.
 func (q *queue) signal() {
+	leave(q.wake)
+	if q.closed || q.waiting >= q.many {
+		leave(q.call)
+	}
+}
+
+// leave leaves a token, unless there is one.
+func leave(tokens chan struct{}) {
 	select {
-	case q.wake <- struct{}{}:
+	case tokens <- struct{}{}:
 	default:
 	}
 }

@@ -18,22 +18,8 @@ const (
 // no events that would show it.
 const probeEvery = time.Second
 
-// What a call gets even if the first of its events is due, and so how late an answer may come.
-const leastCallTime = time.Second
-
-// callTime is for how long the sink may be asked: until the first event of the batch is due.
-func (c *Committer) callTime() time.Duration {
-	limit, now := c.config.CallLimit, time.Now()
-	for i := range c.batch {
-		if r := &c.batch[i]; r.waits() {
-			limit = min(limit, r.request.deadline.Sub(now))
-		}
-	}
-	return max(limit, leastCallTime)
-}
-
 // remaining returns what still waits of rows, a part of the batch, after it has given up what is due of all the batch, and
-// of rows what is held back. The queue behind needs no look: it is younger than the last of the batch.
+// of rows what is held back. Of the queue behind it only what the helper has put back can be as old.
 func (c *Committer) remaining(rows []row) []row {
 	now := time.Now()
 	for i := range c.batch {
@@ -43,6 +29,9 @@ func (c *Committer) remaining(rows []row) []row {
 	}
 	if len(c.suspects) > 0 {
 		c.holdBack(rows)
+	}
+	for _, r := range c.queue.due(now) {
+		c.giveUp(&r, NotStored)
 	}
 	c.deliver()
 	return slices.DeleteFunc(rows, func(r row) bool { return !r.waits() })
@@ -74,30 +63,6 @@ func (c *Committer) refuse(r *row, err error) {
 	c.suspects.accuse(r.OrgID)
 	c.suspects.charge([]row{*r})
 	c.answer(r, Answer{Unstorable, r.ID})
-}
-
-// answer leaves nothing of the row, so that its event is not kept.
-func (c *Committer) answer(r *row, answer Answer) {
-	r.request.answers[r.index] = answer
-	c.tally[answer.Outcome]++
-	if r.request.left--; r.request.left == 0 {
-		c.finished = append(c.finished, r.request)
-	}
-	*r = row{}
-}
-
-// deliver tells the requests that have all their answers. What they held is free by then.
-func (c *Committer) deliver() {
-	if c.tally == [len(outcomes)]int{} {
-		return
-	}
-	c.health.countEvents(&c.tally)
-	c.queue.release(c.finished)
-	for _, r := range c.finished {
-		close(r.done)
-	}
-	clear(c.finished)
-	c.finished, c.tally = c.finished[:0], [len(outcomes)]int{}
 }
 
 // idle waits for events, or for the time to ask whether an outage is over.

@@ -43,15 +43,25 @@ func (s *scanner) text() (t text, ok bool) {
 		case c < ' ':
 			return t, s.fail("control characters in a string must be escaped")
 		default:
-			r, size := utf8.DecodeRune(s.src[s.at:])
-			if r == utf8.RuneError && size == 1 {
+			if !s.beyondASCII() {
 				return t, s.fail("the string is not valid UTF-8")
 			}
-			s.at += size
 		}
 		s.at = plainUntil(s.src, s.at)
 	}
 	return t, s.fail("")
+}
+
+// beyondASCII reads characters up to the next one that is ASCII.
+func (s *scanner) beyondASCII() (ok bool) {
+	for s.at < len(s.src) && s.src[s.at] >= utf8.RuneSelf {
+		r, size := utf8.DecodeRune(s.src[s.at:])
+		if r == utf8.RuneError && size == 1 {
+			return false
+		}
+		s.at += size
+	}
+	return true
 }
 
 // escape reads one escape, or two that are a surrogate pair.

@@ -1,4 +1,4 @@
-// Package pgsink stores events in PostgreSQL: one statement a batch, on one connection of its own.
+// Package pgsink stores events in PostgreSQL: one statement a batch, on one connection to a sink.
 //
 // The connection is made when it is first needed and again after it was lost. The URL may name several hosts; a standby
 // is refused. docs/writer.md has the grants that its role needs.

@@ -83,16 +83,16 @@ func appendTime(dst []byte, id uuid7.ID) []byte {
 
 // failure says what the client is told of an event that was not stored; nil for one that is.
 func failure(a commit.Answer) *problem.Problem {
-	id := a.ID.String()
 	switch a.Outcome {
 	case commit.Accepted, commit.Duplicate:
 		return nil
 	case commit.Conflict:
 		return &problem.Problem{
-			Code: problem.DedupConflict, Detail: "Another event has this dedup_id: use a new one for a new event.", EventID: id,
+			Code: problem.DedupConflict, Detail: "Another event has this dedup_id: use a new one for a new event.",
+			EventID: a.ID.String(),
 		}
 	case commit.IDReused:
-		return &problem.Problem{Code: problem.IDReused, Detail: "Another event has this id.", EventID: id}
+		return &problem.Problem{Code: problem.IDReused, Detail: "Another event has this id.", EventID: a.ID.String()}
 	case commit.Unstorable:
 		return &problem.Problem{Code: problem.InvalidEvent, Detail: "The database does not accept the values of this event."}
 	case commit.HeldBack:
@@ -106,7 +106,7 @@ func failure(a commit.Answer) *problem.Problem {
 		return &problem.Problem{
 			Code:    problem.CommitUnknown,
 			Detail:  "The database was lost while storing: the event may be stored. With a dedup_id it is safe to send it again.",
-			EventID: id,
+			EventID: a.ID.String(),
 		}
 	}
 	return &problem.Problem{

@@ -23,7 +23,11 @@ func Stress(t *testing.T, u database.URL, open Opener, clients int, d time.Durat
 	ctx, stop := context.WithCancel(context.Background())
 	var running, sending sync.WaitGroup
 	for i := range committers {
-		committers[i] = commit.New(commit.Config{Sink: open(t, u)})
+		config := commit.Config{Sink: open(t, u)}
+		if i == 0 { // of small batches, so that the second sink has work, too
+			config.Second, config.MaxBatch = open(t, u), 32
+		}
+		committers[i] = commit.New(config)
 		running.Go(func() { committers[i].Run(ctx) })
 	}
 	results := make([][]result, clients)
