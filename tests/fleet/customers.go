@@ -38,7 +38,7 @@ func (f *fleet) customers(ctx context.Context, keys []key, n int) (*customers, e
 	c := &customers{}
 	for _, one := range f.proxies {
 		runner, err := run.Open(ctx, run.Plan{
-			Address: one.addr, Shape: traffic.Shape{Host: "fleet", Path: "/v1/events", Batch: 1},
+			Addresses: []string{one.addr}, Shape: traffic.Shape{Host: "fleet", Path: "/v1/events", Batch: 1},
 			Keys: traffic.NewKeys(texts, 0), Connections: n, Timeout: 10 * time.Second,
 		})
 		if err != nil {
