@@ -129,7 +129,7 @@ func (c *Config) Flags(set *flags.Set) {
 	set.String("listen", &c.Listen, "serve clients on this host:port or unix:PATH")
 	set.Bool("reuse-port", &c.ReusePort,
 		"let other proxies of this user listen on the same host:port (SO_REUSEPORT), each with an --admin-listen of its own: "+
-			"one for each core, started with GOMAXPROCS=1, serve a quarter more than one for all cores")
+			"one for each core, started with GOMAXPROCS=1, serve some more than one for all cores")
 	set.String("tls-cert", &c.TLS.Cert,
 		"serve clients by HTTPS alone (TLS 1.2 or later) with the certificate and its chain in this PEM file; it is read again "+
 			"once it changes")
