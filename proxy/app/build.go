@@ -19,6 +19,7 @@ import (
 	"keygate/shared/admin"
 	"keygate/shared/build"
 	"keygate/shared/certificate"
+	"keygate/shared/limit"
 	"keygate/shared/serving"
 	"keygate/shared/trust"
 )
@@ -92,9 +93,14 @@ func (a *App) buildForwarder() error {
 		}
 		routes = append(routes, upstream.Route{Prefix: prefix, URL: url})
 	}
+	clients, err := limit.Total(a.cfg.Clients.MaxConnections)
+	if err != nil {
+		return err
+	}
 	upstreams, err := upstream.New(upstream.Config{
 		Upstreams: cfg.URLs, Routes: routes, ConnectTimeout: cfg.ConnectTimeout, IdleTimeout: cfg.IdleTimeout,
-		Logger: a.log, Registerer: a.registry,
+		MaxConns: clients, // no client that was accepted is refused for want of one
+		Logger:   a.log, Registerer: a.registry,
 	})
 	if err != nil {
 		return err

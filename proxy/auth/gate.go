@@ -17,6 +17,7 @@ var errOverBudget = errors.New("the source's budget is spent")
 type gate struct {
 	all, unseen   *rate.Limiter
 	slots, halves chan struct{}
+	changed       func(failing bool) // called for each change, in order, and so under the lock: it must be quick
 
 	mu       sync.Mutex
 	failures int       // in a row
@@ -24,13 +25,15 @@ type gate struct {
 	pause    time.Time // until then nobody asks; then one does
 }
 
-func newGate(perSecond, concurrency int) *gate {
+func newGate(perSecond, concurrency int, changed func(failing bool)) *gate {
 	half := func(n int) int { return max(1, n/2) }
 	return &gate{
 		all:    rate.NewLimiter(rate.Limit(perSecond), perSecond),
 		unseen: rate.NewLimiter(rate.Limit(half(perSecond)), half(perSecond)),
 		slots:  make(chan struct{}, concurrency),
 		halves: make(chan struct{}, half(concurrency)),
+
+		changed: changed,
 	}
 }
 
@@ -143,11 +146,15 @@ func (g *gate) told(began time.Time, err error) {
 	defer g.mu.Unlock()
 	switch {
 	case err == nil:
+		if g.failures >= failuresToPause {
+			g.changed(false)
+		}
 		g.failures, g.answered = 0, time.Now()
 	case began.Before(g.answered):
 	default:
 		if g.failures++; g.failures == failuresToPause {
 			g.pause = time.Now().Add(sourcePause)
+			g.changed(true)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package auth
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -29,7 +30,7 @@ func enters(t *testing.T, g *gate, seen bool, d time.Duration) (n int) {
 
 func TestPrefixesNeverSeenGetHalfTheRate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := newGate(100, 4)
+		g := newGate(100, 4, func(bool) {})
 		if n := enters(t, g, false, 10*time.Second); n < 500 || n > 50+500 {
 			t.Errorf("%d look-ups of unseen prefixes in 10 s", n)
 		}
@@ -41,7 +42,7 @@ func TestPrefixesNeverSeenGetHalfTheRate(t *testing.T) {
 
 func TestPrefixesNeverSeenLeaveHalfTheSlots(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := newGate(1000, 4)
+		g := newGate(1000, 4, func(bool) {})
 		var leaves []func()
 		for range 2 {
 			leave, err := g.enter(t.Context(), false)
@@ -73,7 +74,7 @@ func TestPrefixesNeverSeenLeaveHalfTheSlots(t *testing.T) {
 
 func TestTheSourceIsLeftAloneAfterFailuresAndTriedByOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := newGate(1000, 4)
+		g := newGate(1000, 4, func(bool) {})
 		for range failuresToPause {
 			g.told(time.Now(), errors.New("out of reach"))
 		}
@@ -93,7 +94,7 @@ func TestTheSourceIsLeftAloneAfterFailuresAndTriedByOne(t *testing.T) {
 
 func TestASourceThatAnswersOthersIsBusyAndNotBroken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := newGate(1000, 4)
+		g := newGate(1000, 4, func(bool) {})
 		late := func() { g.told(time.Now().Add(-flightBudget), context.DeadlineExceeded) }
 		g.told(time.Now(), nil)
 		for range 2 * failuresToPause {
@@ -141,5 +142,21 @@ func TestTooManyEvictionsBecomeAll(t *testing.T) {
 	e.add(Scope{Prefixes: make([]string, maxEvictions)})
 	if round, more := e.next(); !more || !round.scope().All || len(round.prefixes) != 0 {
 		t.Errorf("got %d prefixes", len(round.prefixes))
+	}
+}
+
+func TestASourceThatFailsIsTalkedOfOnce(t *testing.T) {
+	var told []bool
+	g := newGate(1000, 4, func(failing bool) { told = append(told, failing) })
+	for range 2 {
+		for range 3 * failuresToPause {
+			g.told(time.Now(), errors.New("away"))
+		}
+		for range 2 {
+			g.told(time.Now(), nil)
+		}
+	}
+	if want := []bool{true, false, true, false}; !slices.Equal(told, want) {
+		t.Errorf("told %v, not %v", told, want)
 	}
 }

@@ -81,7 +81,7 @@ func New(cfg Config) *Resolver {
 		Config: cfg,
 		clock:  newClock(),
 		gens:   newGenerations(),
-		gate:   newGate(cfg.SourceRate, cfg.SourceConcurrency),
+		gate:   newGate(cfg.SourceRate, cfg.SourceConcurrency, cfg.sourceChanged),
 		evicts: newEvictions(),
 		leases: newLeaseWaits(),
 
@@ -89,6 +89,14 @@ func New(cfg Config) *Resolver {
 	}
 	r.flights = newFlights(r)
 	return r
+}
+
+func (c Config) sourceChanged(failing bool) {
+	if failing {
+		c.Logger.Warn("the database does not answer look-ups; known keys go on with what was last known")
+	} else {
+		c.Logger.Info("the database answers look-ups again")
+	}
 }
 
 // Close cancels look-ups in flight and waits for them. Resolve answers Unavailable for what is not in memory from then on.
