@@ -162,7 +162,7 @@ func (c *Conn) sendAndReceive(fd uintptr) bool {
 	}
 	n, _ := socket.Write(fd, c.request) // an error shows again when the rest is written
 	c.Sent = n > 0
-	c.request = c.request[max(n, 0):]
+	c.request = c.request[n:]
 	return len(c.request) > 0
 }
 

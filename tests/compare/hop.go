@@ -21,11 +21,10 @@ func openHop(ctx context.Context, b *bench) ([]subject, error) {
 		name: "keygate", version: version,
 		parts: []programs.Part{proxy.Part()}, load: b.loadtest("http://" + proxy.Address),
 	}}
-	perCore, err := openPerCore(ctx, b, stub.Address)
+	perCore, err := openPerCore(ctx, b, stub.Address, version)
 	if err != nil {
 		return nil, err
 	}
-	perCore.version = version
 	all = append(all, perCore)
 	for _, rival := range []func(context.Context, *bench, string) (subject, error){openNginx, openHAProxy} {
 		found, err := b.optional(ctx, func(ctx context.Context, b *bench) (subject, error) { return rival(ctx, b, stub.Address) })
@@ -41,8 +40,8 @@ func openHop(ctx context.Context, b *bench) ([]subject, error) {
 }
 
 // openPerCore starts as many proxies behind one port as nginx has workers there.
-func openPerCore(ctx context.Context, b *bench, upstream string) (subject, error) {
-	s := subject{name: "keygate, a process for each core"}
+func openPerCore(ctx context.Context, b *bench, upstream, version string) (subject, error) {
+	s := subject{name: "keygate, a process for each core", version: version}
 	l := programs.Launcher{
 		Environment: []string{"GOMAXPROCS=1"}, Arguments: []string{"--reuse-port", "--upstream", "http://" + upstream},
 	}

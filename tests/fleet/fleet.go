@@ -6,12 +6,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/url"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"keygate/tests/programs"
 )
 
 const fleetSize = 4
@@ -107,13 +108,13 @@ func (f *fleet) add(p plan) (err error) {
 		parsed.Host, cache = one.sql.addr, one.redis.addr
 		database = parsed.String()
 	}
-	if one.addr, err = freeAddress(); err != nil {
+	if one.addr, err = programs.FreeAddress(); err != nil {
 		return err
 	}
-	if one.verify, err = freeAddress(); err != nil {
+	if one.verify, err = programs.FreeAddress(); err != nil {
 		return err
 	}
-	admin, err := freeAddress()
+	admin, err := programs.FreeAddress()
 	if err != nil {
 		return err
 	}
@@ -202,13 +203,4 @@ func (f *fleet) knows(keys []key, through bool) (wrong int, err error) {
 		c.close()
 	}
 	return wrong, nil
-}
-
-// freeAddress returns a loopback address that nobody listens on. Another process may take it before it is used.
-func freeAddress() (string, error) {
-	listener, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	return listener.Addr().String(), listener.Close()
 }
