@@ -8,12 +8,17 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/redis/go-redis/v9"
 
+	"keygate/tests/programs"
 	"keygate/tests/servers"
 )
+
+// patience is for what takes milliseconds on an idle machine.
+const patience = 30 * time.Second
 
 // bench is what every fleet stands on: PostgreSQL, Redis, an upstream that always answers 201, and the built proxy.
 type bench struct {
@@ -21,8 +26,7 @@ type bench struct {
 	postgres  *servers.PostgresServer
 	redis     *servers.RedisServer
 	operator  *redis.Client
-	stub      *exec.Cmd
-	upstream  string // URL
+	stub      *programs.Program // the upstream
 	databases int
 }
 
@@ -48,29 +52,28 @@ func open(ctx context.Context) (b *bench, err error) {
 	}
 	// What redis-cli says, and nothing besides.
 	b.operator = redis.NewClient(&redis.Options{Addr: b.redis.Addr(), Protocol: 2, DisableIdentity: true})
-	return b, b.startStub()
+	b.stub, err = programs.StartStub(ctx, b.dir)
+	return b, err
 }
 
-// build makes the programs, and has them know which commit they are.
+// build makes the proxy, and has it know which commit it is.
 func (b *bench) build(ctx context.Context) error {
 	commit, err := exec.CommandContext(ctx, "git", "describe", "--always", "--dirty").Output()
 	if err != nil {
 		commit = []byte("unknown")
 	}
 	version := "-X keygate/shared/build.Version=" + strings.TrimSpace(string(commit))
-	build := exec.CommandContext(ctx, "go", "build", "-o", b.dir, "-ldflags", version,
-		"keygate/proxy", "keygate/tests/load/testdata/responder")
+	build := exec.CommandContext(ctx, "go", "build", "-o", b.dir, "-ldflags", version, "keygate/proxy")
 	if said, err := build.CombinedOutput(); err != nil {
-		return fmt.Errorf("building the programs: %w: %s", err, strings.TrimSpace(string(said)))
+		return fmt.Errorf("building the proxy: %w: %s", err, strings.TrimSpace(string(said)))
 	}
 	return nil
 }
 
 func (b *bench) close() error {
 	var err error
-	if b.stub != nil && b.stub.Process != nil {
-		err = b.stub.Process.Kill()
-		_ = b.stub.Wait() // it says that it was killed
+	if b.stub != nil {
+		err = b.stub.Stop(patience)
 	}
 	if b.operator != nil {
 		err = errors.Join(err, b.operator.Close())

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"path/filepath"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -28,7 +29,7 @@ type fleet struct {
 
 // proxy is one of a fleet. Its links are nil unless the fleet was started with some.
 type proxy struct {
-	*program
+	*programs.Program
 	addr   string // of the data path
 	verify string // of the door that forwards nothing
 	admin  string // the URL of the admin listener
@@ -83,7 +84,7 @@ func (b *bench) launch(ctx context.Context, p plan) (f *fleet, err error) {
 		}
 	}
 	for _, one := range f.proxies {
-		if err := one.await(ctx, "readiness", one.ready); err != nil {
+		if err := one.awaitReadiness(ctx); err != nil {
 			return f, err
 		}
 	}
@@ -121,9 +122,10 @@ func (f *fleet) add(p plan) (err error) {
 	one.admin = "http://" + admin
 	env := []string{"DATABASE_URL=" + database, "REDIS_URL=redis://" + cache + "/0", "TRUST_SECRET=a secret of the fleet alone"}
 	args := []string{"serve", "--listen", one.addr, "--verify-listen", one.verify, "--admin-listen", admin,
-		"--upstream", f.upstream}
+		"--upstream", "http://" + f.stub.Address}
 	args = append(append(args, f.table.flags...), p.flags...)
-	if one.program, err = f.start(fmt.Sprint("proxy-", f.databases, "-", len(f.proxies)), "proxy", env, args...); err != nil {
+	launch := programs.Launch{Path: filepath.Join(f.dir, "proxy"), Args: args, Env: env}
+	if one.Program, err = programs.Start(f.dir, "proxy", launch); err != nil {
 		return err
 	}
 	f.proxies = append(f.proxies, one)
@@ -139,12 +141,18 @@ func (f *fleet) stop() error {
 				l.close() // first, so that no shutdown waits for what a cut holds back
 			}
 		}
-		err = errors.Join(err, one.stop())
+		err = errors.Join(err, one.Stop(patience))
 	}
 	if f.db != nil {
 		err = errors.Join(err, f.db.Close(context.Background()))
 	}
 	return err
+}
+
+func (p *proxy) awaitReadiness(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	return p.Await(ctx, "readiness", p.ready)
 }
 
 func (p *proxy) ready() bool {

@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"keygate/tests/programs"
 )
 
 const (
@@ -137,7 +139,7 @@ func (t *trial) phase(ctx context.Context, what *flood, lasts time.Duration) (r 
 
 func (f *fleet) mostResident() (most int64, err error) {
 	for _, one := range f.proxies {
-		rss, err := one.resident()
+		rss, err := programs.RSS(one.Part().PID)
 		if err != nil {
 			return 0, err
 		}

@@ -99,7 +99,7 @@ func (b *Bench) Running() int { return len(b.programs) }
 func (b *Bench) StopAfter(n int) error {
 	var err error
 	for ; len(b.programs) > n; b.programs = b.programs[:len(b.programs)-1] {
-		err = errors.Join(err, b.programs[len(b.programs)-1].stop())
+		err = errors.Join(err, b.programs[len(b.programs)-1].Stop(patience))
 	}
 	return err
 }

@@ -35,15 +35,25 @@ func (b *Bench) StartOwn(ctx context.Context, name string, l Launcher) (_ *Progr
 	})
 }
 
+// StartStub starts the stub until it is stopped or the bench closed.
+func (b *Bench) StartStub(ctx context.Context) (*Program, error) {
+	p, err := StartStub(ctx, b.Dir)
+	if err == nil {
+		b.programs = append(b.programs, p)
+	}
+	return p, err
+}
+
 // StartStub builds and starts the server that answers everything with one 201. It is the one against which the load
 // generator itself is measured.
-func (b *Bench) StartStub(ctx context.Context) (*Program, error) {
-	path := filepath.Join(b.Dir, "responder")
+func StartStub(ctx context.Context, dir string) (*Program, error) {
+	path := filepath.Join(dir, "responder")
 	build := exec.CommandContext(ctx, "go", "build", "-o", path, "keygate/tests/load/testdata/responder")
 	if out, err := build.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("building the stub: %s", strings.TrimSpace(string(out)))
 	}
 	p := &Program{name: "stub", cmd: exec.Command(path), ended: make(chan struct{})}
+	p.cmd.SysProcAttr = dieWithUs()
 	printed, err := p.cmd.StdoutPipe()
 	if err != nil {
 		return nil, err
@@ -54,12 +64,10 @@ func (b *Bench) StartStub(ctx context.Context) (*Program, error) {
 	line, err := bufio.NewReader(printed).ReadString('\n')
 	go func() {
 		_, _ = io.Copy(io.Discard, printed)
-		_ = p.cmd.Wait()
-		close(p.ended)
+		p.wait()
 	}()
-	b.programs = append(b.programs, p)
 	if err != nil {
-		return nil, fmt.Errorf("the stub does not say where it listens: %w", err)
+		return nil, errors.Join(fmt.Errorf("the stub does not say where it listens: %w", err), p.Stop(patience))
 	}
 	p.Address = strings.TrimSpace(line)
 	return p, nil
