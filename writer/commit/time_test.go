@@ -208,11 +208,11 @@ func TestStoppingWithoutADatabaseAnswersAll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := start(t, commit.Config{MaxBatch: 8})
 		f.sink.inject(failAndNotPersist(commit.Unavailable))
+		begun := time.Now()
 		later := f.submitLater(sinktest.NewEvents("a", 50)...)
 		time.Sleep(time.Second)
-		begun := time.Now()
 		f.stop()
-		between(t, time.Since(begun), 9*time.Second, 9*time.Second+patience)
+		between(t, time.Since(begun), 10*time.Second, 10*time.Second+patience)
 		for _, answer := range <-later {
 			f.want([]commit.Answer{answer}, commit.NotStored)
 		}
