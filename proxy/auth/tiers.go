@@ -52,9 +52,10 @@ func (r *Resolver) ask(ctx context.Context, key flightKey) answer {
 	return r.askSource(ctx, q)
 }
 
-// Who finds another's lease waits for its end this long: a look-up of the source takes a few milliseconds, and a holder
-// that died must cost no more than an unshared look-up.
-const leaseWait = 50 * time.Millisecond
+// Who finds another's lease waits for its end this long. On a busy machine the holder may take a tenth of a second for
+// what usually takes a few milliseconds, and each proxy that did not wait would ask for itself, again and again while it
+// hears of the holder. A holder that died leaves half of the flight's time for an unshared look-up.
+const leaseWait = flightBudget / 2
 
 // awaitLease waits for the end of another's lease. The lease itself is heard of, too, and that is not its end.
 func (r *Resolver) awaitLease(ctx context.Context, q *quest, wait *leaseWaiter) {
@@ -204,8 +205,8 @@ func (r *Resolver) doubtful(q *quest) bool {
 	return r.gate.fails() || !r.gate.answers() && (q.copied != nil || r.gate.untried())
 }
 
-// lease takes the lease on an absent key. False: somebody filled it meanwhile, so the shared cache is asked again.
-// Another's lease is respected by not storing.
+// lease takes the lease on an absent key. False: somebody else took it or filled it meanwhile, so the shared cache is
+// asked again.
 func (r *Resolver) lease(ctx context.Context, q *quest) bool {
 	asked := time.Now()
 	reading, err := r.Cache.Lease(ctx, string(q.prefix))
@@ -214,7 +215,7 @@ func (r *Resolver) lease(ctx context.Context, q *quest) bool {
 		return true
 	}
 	r.saw(q, reading, asked)
-	return reading.State != Held
+	return reading.State != Held && reading.State != Leased
 }
 
 // release takes the value that was seen, a lease of ours or a record without a row, out of the shared cache. False: it
