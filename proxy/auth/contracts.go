@@ -20,7 +20,8 @@ type Memory interface {
 // Lookup reads a committed state no older than the call (a primary, never a replica). It returns every row of the
 // prefix; none is the authoritative answer that the prefix does not exist. Any doubt (unreachable, over the deadline
 // of ctx, a row that cannot be understood) is an error, never an empty answer. Organisation ids are checked with
-// CheckOrgID. Lookup neither retries nor limits itself: the caller does. Safe for concurrent use.
+// CheckOrgID. Lookup neither retries nor limits itself: the caller does. Several may share a round trip. Safe for concurrent
+// use.
 type Source interface {
 	Lookup(ctx context.Context, prefix string) ([]Key, error)
 }
@@ -59,8 +60,9 @@ type Reading struct {
 
 // Cache is the tier that all proxies share (Redis).
 //
-// Every method is one round trip, bounded by ctx, and may run concurrently. An error says nothing about whether a
-// write happened. Records are copied; the caller keeps its own. Nothing is retried.
+// Every method is one round trip that begins after the call, perhaps together with others' calls; it is bounded by ctx, and
+// may run concurrently. An error says nothing about whether a write happened. Records are copied; the caller keeps its own.
+// Nothing is retried.
 type Cache interface {
 	// Get reads what stands under prefix.
 	Get(ctx context.Context, prefix string) (Reading, error)

@@ -23,6 +23,8 @@ type gate struct {
 	failures int       // in a row
 	answered time.Time // when it last did
 	pause    time.Time // until then nobody asks; then one does
+	vain     int       // look-ups of prefixes never seen that found nothing, in a row
+	lastVain time.Time
 }
 
 func newGate(perSecond, concurrency int, changed func(failing bool)) *gate {
@@ -50,13 +52,8 @@ func (g *gate) enter(ctx context.Context, seen bool) (leave func(), err error) {
 	if g.resting() {
 		return nil, errOverBudget
 	}
-	if !seen {
-		if err := g.unseen.Wait(ctx); err != nil {
-			return nil, errOverBudget
-		}
-		if !acquire(ctx, g.halves) {
-			return nil, errOverBudget
-		}
+	if !seen && !g.enterUnseen(ctx) {
+		return nil, errOverBudget
 	}
 	leave = func() {
 		<-g.slots
@@ -75,6 +72,22 @@ func (g *gate) enter(ctx context.Context, seen bool) (leave func(), err error) {
 		<-g.halves
 	}
 	return nil, errOverBudget
+}
+
+// enterUnseen waits for the half of prefixes never seen, in a flood until it is time for many of them.
+func (g *gate) enterUnseen(ctx context.Context) bool {
+	turn := g.unseen.Reserve()
+	at := time.Now()
+	if wait := turn.Delay(); wait > 0 {
+		if at = at.Add(wait); g.barren() {
+			at = nextTogether(at)
+		}
+	}
+	if deadline, ok := ctx.Deadline(); ok && at.After(deadline) || !sleepUntil(ctx, at) {
+		turn.Cancel()
+		return false
+	}
+	return acquire(ctx, g.halves)
 }
 
 func acquire(ctx context.Context, slots chan struct{}) bool {

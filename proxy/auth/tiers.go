@@ -17,6 +17,7 @@ type quest struct {
 	contested bool    // what stands in the shared cache overwrote our record
 	copied    entry   // the copy in memory, perhaps the last known answer; nil if none
 	met       bool    // memory holds something under the prefix, even if it was removed since: it is no stranger's
+	exists    bool    // the source has rows for it
 	shared    bool    // the shared cache may be read and written for this prefix
 	seen      Reading // the last reading of the shared cache
 	tier      Tier    // that answered
@@ -24,15 +25,15 @@ type quest struct {
 
 // ask walks through the tiers once: the shared cache, and unless a fresh record stands there, the source.
 func (r *Resolver) ask(ctx context.Context, key flightKey) answer {
-	q := &quest{prefix: []byte(key.prefix), why: key.purpose, began: r.clock.steady(time.Now())}
+	q := &quest{prefix: []byte(key.prefix), why: key.purpose}
+	if _, q.met = r.Memory.Get(q.prefix); !q.met && r.gate.barren() {
+		sleepUntil(ctx, nextTogether(time.Now()))
+	}
+	q.began = r.clock.steady(time.Now())
 	q.note = r.gens.note(q.prefix)
 	// After the note: a change that comes in between must not find the shared cache readable and the note taken late.
 	q.shared = r.Cache != nil && !r.evicts.pending(key.prefix)
 	q.copied = r.copyOf(q.prefix, q.note)
-	_, q.met = r.Memory.Get(q.prefix)
-	wait := r.leases.register(key.prefix)
-	defer r.leases.forget(key.prefix, wait)
-
 	r.read(ctx, q)
 	if q.evicted() {
 		r.gens.remove(q.prefix)
@@ -40,7 +41,7 @@ func (r *Resolver) ask(ctx context.Context, key flightKey) answer {
 		r.Metrics.revoked(DEL, time.Duration(r.clock.steady(time.Now())-q.began)*time.Millisecond, Scope{})
 		q.note, q.copied = r.gens.note(q.prefix), nil
 	}
-	r.awaitLease(ctx, q, wait)
+	r.awaitLease(ctx, q)
 	if q.why != doubted && q.held() && q.seen.Now < q.seen.Record.FreshUntil && !r.toVerify(q) {
 		r.Metrics.looked(TierShared, hit)
 		q.tier = TierShared
@@ -58,13 +59,22 @@ func (r *Resolver) ask(ctx context.Context, key flightKey) answer {
 const leaseWait = flightBudget / 2
 
 // awaitLease waits for the end of another's lease. The lease itself is heard of, too, and that is not its end.
-func (r *Resolver) awaitLease(ctx context.Context, q *quest, wait *leaseWaiter) {
+func (r *Resolver) awaitLease(ctx context.Context, q *quest) {
+	if !q.shared || q.seen.State != Leased {
+		return
+	}
+	wait := r.leases.register(string(q.prefix))
+	defer r.leases.forget(string(q.prefix), wait)
 	patience, cancel := context.WithTimeout(ctx, leaseWait)
 	defer cancel()
-	for q.shared && q.seen.State == Leased && patience.Err() == nil {
-		wait.until(patience)
+	// Once more to begin with: the lease may have ended before anybody would have been woken by that.
+	for {
 		q.note.looks = r.gens.note(q.prefix).looks
 		r.read(ctx, q)
+		if !q.shared || q.seen.State != Leased || patience.Err() != nil {
+			return
+		}
+		wait.until(patience)
 	}
 }
 
@@ -123,7 +133,7 @@ func (q *quest) overwritten(reading Reading) bool {
 
 // askSource reads the truth within the source's budget and stores what it says.
 func (r *Resolver) askSource(ctx context.Context, q *quest) answer {
-	known := q.why != doubted && (q.met || q.held())
+	known := q.why != doubted && (q.met || q.held() || q.exists)
 	if q.why == unpaid && !known {
 		r.Metrics.looked(TierSource, refused)
 		return q.failed(Flooding)
@@ -135,7 +145,7 @@ func (r *Resolver) askSource(ctx context.Context, q *quest) answer {
 	}
 	leave = sync.OnceFunc(leave)
 	defer leave()
-	unleased := q.shared && q.seen.State == Absent && r.doubtful(q)
+	unleased := q.shared && q.seen.State == Absent && (r.doubtful(q) || !known && r.gate.barren())
 	if q.shared && q.seen.State == Absent && !unleased && !r.lease(ctx, q) {
 		return answer{again: true}
 	}
@@ -145,6 +155,9 @@ func (r *Resolver) askSource(ctx context.Context, q *quest) answer {
 	}
 	keys, err := r.query(ctx, string(q.prefix))
 	leave() // the others need not wait for what Redis has to say
+	if !known && err == nil {
+		r.gate.found(len(keys))
+	}
 	switch {
 	case err != nil:
 		r.Metrics.looked(TierSource, failure)
@@ -168,7 +181,8 @@ func (r *Resolver) askSource(ctx context.Context, q *quest) answer {
 	r.Metrics.looked(TierSource, hit)
 	q.tier = TierSource
 	if unleased {
-		return answer{again: true}
+		q.exists = true
+		return r.askSource(ctx, q)
 	}
 	readAt := r.clock.shared(time.Now())
 	return r.store(ctx, q, &Record{

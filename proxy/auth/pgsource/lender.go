@@ -14,6 +14,7 @@ import (
 // connection that is free. Safe for concurrent use.
 type lender struct {
 	pool   *pgxpool.Pool
+	most   int // connections
 	base   context.Context
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
@@ -30,7 +31,7 @@ type loan struct {
 }
 
 func newLender(pool *pgxpool.Pool) *lender {
-	l := &lender{pool: pool}
+	l := &lender{pool: pool, most: int(pool.Config().MaxConns)}
 	l.base, l.cancel = context.WithCancel(context.Background())
 	return l
 }
@@ -80,7 +81,7 @@ func (l *lender) giveBack(conn *pgxpool.Conn) {
 // fetchLocked has one more connection fetched. If there are as many fetching as there can be connections, one of them
 // waits for what comes free.
 func (l *lender) fetchLocked() {
-	if l.fetching < int(l.pool.Config().MaxConns) {
+	if l.fetching < l.most {
 		l.fetching++
 		l.wg.Go(l.fetch)
 	}

@@ -14,11 +14,10 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"keygate/proxy/auth"
-	"keygate/proxy/auth/keyquery"
+	"keygate/shared/coalesce"
 	"keygate/shared/database"
 )
 
@@ -64,6 +63,7 @@ type Source struct {
 	config Config
 	pool   *pgxpool.Pool
 	lender *lender // of the pool's connections, to look-ups
+	asking *coalesce.Calls[*question]
 	listen *pgx.ConnConfig
 	lookup atomic.Pointer[lookup] // nil until the query has been checked
 }
@@ -107,7 +107,9 @@ func New(config Config) (*Source, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making the pool: %w", err)
 	}
-	return &Source{config: config, pool: pool, lender: newLender(pool), listen: listen}, nil
+	s := &Source{config: config, pool: pool, lender: newLender(pool), listen: listen}
+	s.asking = coalesce.New(s.ask, callLimits(config.Concurrency))
+	return s, nil
 }
 
 // Open connects and checks the query. An error that is keyquery.Err is the operator's to mend; after any other the
@@ -123,49 +125,9 @@ func (s *Source) Open(ctx context.Context) error {
 }
 
 // Close ends all connections, and waits for look-ups on their way. It may be called again.
-func (s *Source) Close() { s.lender.close() }
-
-// Lookup returns the rows of a prefix.
-func (s *Source) Lookup(ctx context.Context, prefix string) ([]auth.Key, error) {
-	if !keyquery.CanExist(prefix) {
-		return nil, nil
-	}
-	conn, err := s.lender.borrow(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("connecting: %w", err)
-	}
-	defer s.lender.giveBack(conn)
-	prepared, err := s.prepared(ctx, conn.Conn())
-	if err != nil {
-		return nil, err
-	}
-	rows, err := conn.Query(ctx, prepared.text, prefix)
-	if err != nil {
-		return nil, fmt.Errorf("asking for a prefix: %w", err)
-	}
-	defer rows.Close()
-	var keys []auth.Key
-	for n := 0; rows.Next(); n++ {
-		if n == keyquery.MaxRows {
-			return nil, fmt.Errorf("%w: more than %d rows for one prefix", keyquery.ErrRow, keyquery.MaxRows)
-		}
-		values, err := rows.Values()
-		if err != nil {
-			return nil, fmt.Errorf("reading a key: %w", err)
-		}
-		finite(values)
-		key, ok, err := keyquery.Key(prepared.columns, values, s.config.Alg)
-		if err != nil {
-			return nil, err
-		}
-		if ok {
-			keys = append(keys, key)
-		}
-	}
-	if err := rows.Err(); err != nil {
-		return nil, fmt.Errorf("asking for a prefix: %w", err)
-	}
-	return keys, nil
+func (s *Source) Close() {
+	s.lender.close()
+	s.asking.Close()
 }
 
 // Prefixes returns the prefixes of an organisation in keygate's own tables.
@@ -215,17 +177,5 @@ func (s *Source) Pool() Pool {
 	return Pool{
 		Max: int(stat.MaxConns()), Total: int(stat.TotalConns()),
 		Idle: int(stat.IdleConns()), Acquired: int(stat.AcquiredConns()),
-	}
-}
-
-// finite replaces the infinite times that PostgreSQL knows: later than ever is never, earlier than ever is long ago.
-func finite(values []any) {
-	for i, value := range values {
-		switch value {
-		case pgtype.Infinity:
-			values[i] = nil
-		case pgtype.NegativeInfinity:
-			values[i] = time.Unix(0, 0)
-		}
 	}
 }

@@ -16,27 +16,6 @@ import (
 // than this.
 const leaseTTL = 2 * time.Second
 
-// Get reads what stands under prefix.
-func (c *Cache) Get(ctx context.Context, prefix string) (auth.Reading, error) {
-	key := c.names.record + prefix
-	if c.cluster != nil { // TIME would ask any node
-		return c.read(ctx, "get", c.ask, scriptGet, key)
-	}
-	var seen sighting
-	err := c.ask(ctx, "get", func(ctx context.Context) error {
-		pipe := c.client.Pipeline()
-		now := pipe.Time(ctx)
-		value := pipe.Get(ctx, key)
-		floor := pipe.Get(ctx, c.names.floor) // last, so that no record is believed that a rise during this has voided
-		_, err := pipe.Exec(ctx)
-		return seen.of(err, now, value, floor)
-	})
-	if err != nil {
-		return auth.Reading{}, err
-	}
-	return c.judge(key, seen), nil
-}
-
 // Lease puts a lease under prefix if nothing stands there.
 func (c *Cache) Lease(ctx context.Context, prefix string) (auth.Reading, error) {
 	key := c.names.record + prefix

@@ -13,6 +13,7 @@ import (
 	"github.com/redis/go-redis/v9/logging"
 
 	"keygate/proxy/auth"
+	"keygate/shared/coalesce"
 )
 
 // ErrCacheDown reports that Redis was not asked, because it did not answer a moment ago.
@@ -27,7 +28,8 @@ type Cache struct {
 	names   names
 	codec   codec
 	breaker *breaker
-	turns   chan struct{} // one for each look-up that may use a connection
+	reads   *coalesce.Calls[*look]
+	turns   chan struct{} // one for each round trip that may use a connection
 	writes  *writes
 	metrics *Metrics
 	started time.Time
@@ -73,6 +75,7 @@ func New(cfg Config) (*Cache, error) {
 	}
 	c.cluster, _ = c.client.(*redis.ClusterClient)
 	c.wanted.Store(1)
+	c.reads = coalesce.New(c.look, readLimits)
 	c.turns = make(chan struct{}, opts.PoolSize)
 	c.breaker = &breaker{changed: c.breakerChanged}
 	c.writes = &writes{changed: c.writesChanged}
@@ -81,6 +84,7 @@ func New(cfg Config) (*Cache, error) {
 
 // Close closes the connections. Run must have returned.
 func (c *Cache) Close() error {
+	c.reads.Close()
 	if err := c.client.Close(); err != nil && !errors.Is(err, redis.ErrClosed) {
 		return fmt.Errorf("closing the connections to Redis: %w", err)
 	}

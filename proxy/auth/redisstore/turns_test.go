@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -74,9 +75,9 @@ func TestWaitingForAConnectionIsNotWaitingForRedis(t *testing.T) {
 	c := open(t, cfg)
 	var all sync.WaitGroup
 	var answered atomic.Int32
-	for range 30 {
+	for i := range 30 {
 		all.Go(func() {
-			switch _, err := c.Get(t.Context(), "p"); {
+			switch _, err := c.Lease(t.Context(), strconv.Itoa(i)); {
 			case err == nil:
 				answered.Add(1)
 			case !errors.Is(err, redisstore.ErrCacheDown):

@@ -1,0 +1,156 @@
+package pgsource
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgtype"
+
+	"keygate/proxy/auth"
+	"keygate/proxy/auth/keyquery"
+	"keygate/shared/coalesce"
+)
+
+// callLimits are two calls at a time while the database answers within 25 ms: all that comes meanwhile goes with the next.
+// A query that takes longer must not hold up others, so that they get connections of their own, as many as there are.
+func callLimits(concurrency int) coalesce.Limits {
+	return coalesce.Limits{Few: min(2, concurrency), Most: concurrency, Items: 32, Patience: 25 * time.Millisecond}
+}
+
+// question is one look-up.
+type question struct {
+	prefix   string
+	deadline time.Time // zero: none
+	keys     []auth.Key
+	err      error
+}
+
+// Lookup returns the rows of a prefix.
+func (s *Source) Lookup(ctx context.Context, prefix string) ([]auth.Key, error) {
+	if !keyquery.CanExist(prefix) {
+		return nil, nil
+	}
+	q := &question{prefix: prefix}
+	q.deadline, _ = ctx.Deadline()
+	if err := s.asking.Do(ctx, q); err != nil {
+		return nil, fmt.Errorf("asking for a prefix: %w", err)
+	}
+	return q.keys, q.err
+}
+
+// ask has questions answered over one connection, until the last of them has no time any more.
+func (s *Source) ask(all []*question) {
+	ctx, cancel := within(s.lender.base, all)
+	defer cancel()
+	if err := s.askOver(ctx, all); err != nil {
+		for _, q := range all {
+			q.err = err
+		}
+	}
+}
+
+func within(ctx context.Context, all []*question) (context.Context, context.CancelFunc) {
+	var last time.Time
+	for _, q := range all {
+		if q.deadline.IsZero() {
+			return context.WithCancel(ctx)
+		}
+		if q.deadline.After(last) {
+			last = q.deadline
+		}
+	}
+	return context.WithDeadline(ctx, last)
+}
+
+// askOver returns what concerns all questions.
+func (s *Source) askOver(ctx context.Context, all []*question) error {
+	conn, err := s.lender.borrow(ctx)
+	if err != nil {
+		return fmt.Errorf("connecting: %w", err)
+	}
+	defer s.lender.giveBack(conn)
+	prepared, err := s.prepared(ctx, conn.Conn())
+	if err != nil {
+		return err
+	}
+	if len(all) > 1 && s.askTogether(ctx, conn.Conn(), prepared, all) {
+		return nil
+	}
+	for _, q := range all {
+		rows, err := conn.Query(ctx, prepared.text, q.prefix)
+		if err != nil {
+			q.keys, q.err = nil, fmt.Errorf("asking for a prefix: %w", err)
+			continue
+		}
+		q.keys, q.err = s.read(rows, prepared)
+	}
+	return nil
+}
+
+// askTogether sends all questions at once. It returns false if the server refuses to answer one of them, and the others
+// with it.
+func (s *Source) askTogether(ctx context.Context, conn *pgx.Conn, prepared *lookup, all []*question) bool {
+	batch := &pgx.Batch{}
+	for _, q := range all {
+		batch.Queue(prepared.text, q.prefix)
+	}
+	answers := conn.SendBatch(ctx, batch)
+	defer answers.Close() // its error is that of a question
+	for _, q := range all {
+		rows, err := answers.Query()
+		if err == nil {
+			q.keys, err = s.read(rows, prepared)
+		}
+		if q.err = err; refused(err) {
+			return false
+		}
+	}
+	return true
+}
+
+func refused(err error) bool {
+	_, refused := errors.AsType[*pgconn.PgError](err)
+	return refused
+}
+
+// read reads the rows of one prefix.
+func (s *Source) read(rows pgx.Rows, prepared *lookup) (keys []auth.Key, err error) {
+	defer rows.Close()
+	for n := 0; rows.Next(); n++ {
+		if n == keyquery.MaxRows {
+			return nil, fmt.Errorf("%w: more than %d rows for one prefix", keyquery.ErrRow, keyquery.MaxRows)
+		}
+		values, err := rows.Values()
+		if err != nil {
+			return nil, fmt.Errorf("reading a key: %w", err)
+		}
+		finite(values)
+		key, ok, err := keyquery.Key(prepared.columns, values, s.config.Alg)
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			keys = append(keys, key)
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("asking for a prefix: %w", err)
+	}
+	return keys, nil
+}
+
+// finite replaces the infinite times that PostgreSQL knows: later than ever is never, earlier than ever is long ago.
+func finite(values []any) {
+	for i, value := range values {
+		switch value {
+		case pgtype.Infinity:
+			values[i] = nil
+		case pgtype.NegativeInfinity:
+			values[i] = time.Unix(0, 0)
+		}
+	}
+}
