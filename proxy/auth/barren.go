@@ -6,10 +6,10 @@ import (
 )
 
 const (
-	// Prefixes never seen are hardly ever keys while so many of them in a row are none, each within a tenth of a second of
-	// the one before. Whoever mistypes one makes no row: others' keys come in between, or nothing does.
+	// Prefixes never seen are hardly ever keys while so many of them in a row are none, each within a second of the one
+	// before. Whoever mistypes one makes no row: others' keys come in between, or nothing does.
 	barrenRow = 16
-	barrenGap = 100 * time.Millisecond
+	barrenGap = time.Second
 	// Then their look-ups go together, a few milliseconds later than they might: of 500 a second there are ten in a round
 	// trip, which costs what two by themselves do.
 	togetherEach = 20 * time.Millisecond
@@ -36,12 +36,14 @@ func (g *gate) barren() bool {
 	return g.vain >= barrenRow && time.Since(g.lastVain) <= barrenGap
 }
 
-// nextTogether is the first moment from t on at which those go who go together.
-func nextTogether(t time.Time) time.Time {
-	if due := t.Truncate(togetherEach); due.Before(t) {
-		return due.Add(togetherEach)
+// nextTogether is the first moment from t on at which those go who go together. Proxies have moments of their own, so that
+// a fleet does not come at once.
+func (g *gate) nextTogether(t time.Time) time.Time {
+	due := t.Truncate(togetherEach).Add(g.phase)
+	for due.Before(t) {
+		due = due.Add(togetherEach)
 	}
-	return t
+	return due
 }
 
 // sleepUntil returns false if ctx ends before.

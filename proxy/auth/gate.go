@@ -3,6 +3,7 @@ package auth
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -18,6 +19,7 @@ type gate struct {
 	all, unseen   *rate.Limiter
 	slots, halves chan struct{}
 	changed       func(failing bool) // called for each change, in order, and so under the lock: it must be quick
+	phase         time.Duration      // of the moments at which those go who go together
 
 	mu       sync.Mutex
 	failures int       // in a row
@@ -36,6 +38,7 @@ func newGate(perSecond, concurrency int, changed func(failing bool)) *gate {
 		halves: make(chan struct{}, half(concurrency)),
 
 		changed: changed,
+		phase:   rand.N(togetherEach),
 	}
 }
 
@@ -80,7 +83,7 @@ func (g *gate) enterUnseen(ctx context.Context) bool {
 	at := time.Now()
 	if wait := turn.Delay(); wait > 0 {
 		if at = at.Add(wait); g.barren() {
-			at = nextTogether(at)
+			at = g.nextTogether(at)
 		}
 	}
 	if deadline, ok := ctx.Deadline(); ok && at.After(deadline) || !sleepUntil(ctx, at) {

@@ -254,7 +254,7 @@ type hooks struct {
 	mu    sync.Mutex
 	armed map[string]*stop
 
-	gets atomic.Int64
+	gets, leases atomic.Int64
 
 	storeFails atomic.Bool  // Redis takes no records
 	ahead      atomic.Int64 // the clock of Redis, by milliseconds
@@ -306,6 +306,7 @@ func (c *hookedCache) Get(ctx context.Context, prefix string) (auth.Reading, err
 }
 
 func (c *hookedCache) Lease(ctx context.Context, prefix string) (auth.Reading, error) {
+	c.hooks.leases.Add(1)
 	c.hooks.at("before lease")
 	defer c.hooks.at("after lease")
 	return c.Cache.Lease(ctx, prefix)

@@ -27,7 +27,7 @@ type quest struct {
 func (r *Resolver) ask(ctx context.Context, key flightKey) answer {
 	q := &quest{prefix: []byte(key.prefix), why: key.purpose}
 	if _, q.met = r.Memory.Get(q.prefix); !q.met && r.gate.barren() {
-		sleepUntil(ctx, nextTogether(time.Now()))
+		sleepUntil(ctx, r.gate.nextTogether(time.Now()))
 	}
 	q.began = r.clock.steady(time.Now())
 	q.note = r.gens.note(q.prefix)

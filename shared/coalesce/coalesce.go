@@ -135,5 +135,12 @@ func (c *Calls[T]) next() []*waiter[T] {
 	return together
 }
 
+// Waiting is how many wait for a call that has not begun.
+func (c *Calls[T]) Waiting() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.waiting)
+}
+
 // Close waits for the calls under way, and for those who wait to have had theirs. Nobody may come any more.
 func (c *Calls[T]) Close() { c.wg.Wait() }

@@ -9,3 +9,6 @@ func SetSnapshot(f *Follower, snapshot string) {
 
 // Sleep pretends, while a follower delivers, that d passes until it reads again.
 func Sleep(f *Follower, d time.Duration) { f.at.clock -= d.Seconds() }
+
+// Waiting is how many look-ups wait for others.
+func (s *Source) Waiting() int { return s.asking.Waiting() }

@@ -39,12 +39,15 @@ func TestLookUpsAreServedByTheFirstConnectionThatIsFree(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), authtest.Patience)
 			defer cancel()
 			var all sync.WaitGroup
-			for range 8 {
+			for i := range 8 {
 				all.Go(func() {
 					if keys, err := source.Lookup(ctx, "zap_live_a"); err != nil || len(keys) != 1 {
 						t.Errorf("%d keys, %v", len(keys), err)
 					}
 				})
+				if i < 2 { // or they would go together
+					authtest.Eventually(t, "look-up with a connection of its own", func() bool { return source.Pool().Acquired > i })
+				}
 			}
 			authtest.Eventually(t, "attempt to connect", func() bool { return f.met(l, source.Pool()) })
 			release()
