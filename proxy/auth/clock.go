@@ -11,6 +11,7 @@ import (
 type clock struct {
 	start  time.Time
 	offset atomic.Int64 // shared minus steady, from the last answer of the shared cache; 0 without one
+	trip   atomic.Int64 // how long that answer took: the offset may be greater by as much
 
 	probes int64 // the offset at the last probe; 0 before the first; the probing goroutine's
 }
@@ -32,8 +33,9 @@ const (
 
 // heard keeps what the shared cache said its time was, between two moments.
 func (c *clock) heard(shared int64, asked, answered time.Time) {
-	if answered.Sub(asked) <= maxTrip {
+	if trip := answered.Sub(asked); trip <= maxTrip {
 		c.offset.Store(shared - c.steady(answered))
+		c.trip.Store(trip.Milliseconds())
 	}
 }
 
@@ -52,5 +54,8 @@ func (c *clock) probed(shared int64, asked, answered time.Time) time.Duration {
 	return time.Duration(max(before-c.probes, c.probes-before)) * time.Millisecond
 }
 
-// toSteady converts a time of a record.
+// toSteady converts a time of a record, to the latest that it can have been.
 func (c *clock) toSteady(shared int64) int64 { return shared - c.offset.Load() }
+
+// earliest converts a time of a record, to the earliest that it can have been.
+func (c *clock) earliest(shared int64) int64 { return c.toSteady(shared) - c.trip.Load() }

@@ -31,3 +31,14 @@ func TestTheClockOfTheSharedCacheIsKeptInSight(t *testing.T) {
 		}
 	}
 }
+
+// The shared cache took its time anywhere between question and answer, so that a record may be older than it seems.
+func TestARecordCanBeAsMuchOlderAsTheAnswerTook(t *testing.T) {
+	c := newClock()
+	at := c.start.Add(time.Hour)
+	shared := c.steady(at) + 1000
+	c.heard(shared, at.Add(-100*time.Millisecond), at)
+	if latest, earliest := c.toSteady(shared), c.earliest(shared); latest != c.steady(at) || earliest != latest-100 {
+		t.Errorf("filled between %d and %d, want %d and %d", earliest, latest, c.steady(at)-100, c.steady(at))
+	}
+}

@@ -27,10 +27,10 @@ func (r *Resolver) doubtClock(jump time.Duration) {
 	r.gens.demoteAll()
 }
 
-// suspect says whether a record was filled before the last doubt, and until when it may answer all the same.
+// suspect says whether a record may have been filled before the last doubt, and until when it may answer all the same.
 func (r *Resolver) suspect(rec *Record) (until int64, suspect bool) {
 	at := r.doubtedAt.Load()
-	return at + r.CacheTTL.Milliseconds(), at > 0 && r.clock.toSteady(rec.FilledAt) <= r.suspectUpTo.Load()
+	return at + r.CacheTTL.Milliseconds(), at > 0 && r.clock.earliest(rec.FilledAt) <= r.suspectUpTo.Load()
 }
 
 // toVerify says whether the time has come to ask the source about the record that was seen.
