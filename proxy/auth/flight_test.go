@@ -3,6 +3,7 @@ package auth
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,8 +13,8 @@ import (
 type script struct {
 	asked   chan flightKey
 	answers chan answer
-	removes uint32 // as looks owned by the test while no flight lands
-	looks   uint32
+	removes atomic.Uint32
+	looks   atomic.Uint32
 }
 
 func newScript() *script { return &script{asked: make(chan flightKey), answers: make(chan answer)} }
@@ -32,8 +33,8 @@ func (s *script) ask(ctx context.Context, key flightKey) answer {
 	}
 }
 
-func (s *script) overtaken(_ string, a answer) bool   { return a.note.removes != s.removes }
-func (s *script) unconfirmed(_ string, a answer) bool { return a.note.looks != s.looks }
+func (s *script) overtaken(_ string, a answer) bool   { return a.note.removes != s.removes.Load() }
+func (s *script) unconfirmed(_ string, a answer) bool { return a.note.looks != s.looks.Load() }
 
 func anEntry() entry { return newEntry(&Record{Fill: "f", Keys: []Key{good()}}, note{}, lifetime{}, 0) }
 
@@ -61,7 +62,7 @@ func TestAFlightOvertakenByARemoveAsksAgain(t *testing.T) {
 	defer f.close()
 	fl := f.join([]byte("p"), asked)
 	<-s.asked
-	s.removes++ // the truth changes after the flight has read
+	s.removes.Add(1) // the truth changes after the flight has read
 	joined := f.join([]byte("p"), asked)
 	s.answers <- answer{entry: anEntry(), note: note{removes: 0}}
 	<-s.asked
@@ -111,14 +112,14 @@ func TestALookDuringAFlightIsConfirmedAfterIt(t *testing.T) {
 	for _, why := range []purpose{asked, unpaid, doubted} {
 		fl := f.join([]byte("p"), why)
 		<-s.asked
-		s.looks++
+		s.looks.Add(1)
 		f.recheck("p")
-		s.answers <- answer{entry: anEntry(), note: note{looks: s.looks - 1}}
+		s.answers <- answer{entry: anEntry(), note: note{looks: s.looks.Load() - 1}}
 		fl.wait(t.Context())
 		if key := <-s.asked; key.purpose != asked { // by itself
 			t.Errorf("the source was asked to confirm what purpose %d had stored", why)
 		}
-		s.answers <- answer{entry: anEntry(), note: note{looks: s.looks}}
+		s.answers <- answer{entry: anEntry(), note: note{looks: s.looks.Load()}}
 	}
 }
 
@@ -129,9 +130,9 @@ func TestALookThatAFlightKnowsOfIsNotConfirmed(t *testing.T) {
 		f := newFlights(s)
 		fl := f.join([]byte("p"), asked)
 		<-s.asked
-		s.looks++
+		s.looks.Add(1)
 		f.recheck("p")
-		s.answers <- answer{entry: anEntry(), note: note{looks: s.looks}}
+		s.answers <- answer{entry: anEntry(), note: note{looks: s.looks.Load()}}
 		fl.wait(t.Context())
 		synctest.Wait()
 		select {
@@ -149,7 +150,7 @@ func TestANegativeAnswerIsNotRechecked(t *testing.T) {
 		f := newFlights(s)
 		fl := f.join([]byte("p"), asked)
 		<-s.asked
-		s.looks++ // the lease that this very flight took is heard as a look
+		s.looks.Add(1) // the lease that this very flight took is heard as a look
 		f.recheck("p")
 		s.answers <- answer{reason: NoSuchKey}
 		fl.wait(t.Context())
