@@ -42,14 +42,15 @@ func (s *Source) Lookup(ctx context.Context, prefix string) ([]auth.Key, error) 
 	return q.keys, q.err
 }
 
-// ask has questions answered over one connection, until the last of them has no time any more.
+// ask has questions answered over one connection, until the last of them has no time any more. If the server has ended that
+// connection (a restart, a fail-over), all that were made before are as good as ended, and a new one is tried: once, because
+// whoever cannot be reached is no matter of connections.
 func (s *Source) ask(all []*question) {
 	ctx, cancel := within(s.lender.base, all)
 	defer cancel()
-	if err := s.askOver(ctx, all); err != nil {
-		for _, q := range all {
-			q.err = err
-		}
+	if s.askOver(ctx, all) && ctx.Err() == nil {
+		s.pool.Reset()
+		s.askOver(ctx, all)
 	}
 }
 
@@ -66,19 +67,21 @@ func within(ctx context.Context, all []*question) (context.Context, context.Canc
 	return context.WithDeadline(ctx, last)
 }
 
-// askOver returns what concerns all questions.
-func (s *Source) askOver(ctx context.Context, all []*question) error {
+// askOver says whether the connection ended instead of giving answers.
+func (s *Source) askOver(ctx context.Context, all []*question) (lost bool) {
 	conn, err := s.lender.borrow(ctx)
 	if err != nil {
-		return fmt.Errorf("connecting: %w", err)
+		fail(all, fmt.Errorf("connecting: %w", err))
+		return false
 	}
 	defer s.lender.giveBack(conn)
 	prepared, err := s.prepared(ctx, conn.Conn())
 	if err != nil {
-		return err
+		fail(all, err)
+		return conn.Conn().IsClosed()
 	}
 	if len(all) > 1 && s.askTogether(ctx, conn.Conn(), prepared, all) {
-		return nil
+		return conn.Conn().IsClosed()
 	}
 	for _, q := range all {
 		rows, err := conn.Query(ctx, prepared.text, q.prefix)
@@ -88,7 +91,13 @@ func (s *Source) askOver(ctx context.Context, all []*question) error {
 		}
 		q.keys, q.err = s.read(rows, prepared)
 	}
-	return nil
+	return conn.Conn().IsClosed()
+}
+
+func fail(all []*question, err error) {
+	for _, q := range all {
+		q.keys, q.err = nil, err
+	}
 }
 
 // askTogether sends all questions at once. It returns false if the server refuses to answer one of them, and the others

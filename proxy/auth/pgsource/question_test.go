@@ -131,3 +131,26 @@ func TestASlowLookUpHoldsUpNoOther(t *testing.T) {
 	release()
 	slow.Wait()
 }
+
+// After a restart or a fail-over, connections that were made before are there to be tried.
+func TestAConnectionThatTheServerHasEndedCostsNoAnswer(t *testing.T) {
+	db, url := ownTables(t)
+	authtest.SeedKeys(t, db, "o", "zap_live_a")
+	source := open(t, pgsource.Config{URL: withParameter(url, "application_name", "lookups")})
+	for range 5 {
+		authtest.Eventually(t, "pool that makes no connections", func() bool {
+			pool := source.Pool()
+			return pool.Idle >= 2 && pool.Idle == pool.Total
+		})
+		authtest.Exec(t, db, "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'lookups'")
+		var all sync.WaitGroup
+		for range 8 {
+			all.Go(func() {
+				if keys, err := source.Lookup(t.Context(), "zap_live_a"); err != nil || len(keys) != 1 {
+					t.Errorf("%d keys, %v", len(keys), err)
+				}
+			})
+		}
+		all.Wait()
+	}
+}
