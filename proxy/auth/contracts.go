@@ -20,9 +20,8 @@ type Memory interface {
 // Lookup reads a committed state no older than the call (a primary, never a replica). It returns every row of the
 // prefix; none is the authoritative answer that the prefix does not exist. Any doubt (unreachable, over the deadline
 // of ctx, a row that cannot be understood) is an error, never an empty answer. Organisation ids are checked with
-// CheckOrgID. Lookup does not limit itself, and does not retry but over a connection that turns out to have
-// ended: the caller does. Several may share a round trip. Safe for concurrent
-// use.
+// CheckOrgID. Lookup does not limit itself, nor retry, but over a connection that turns out to have ended: the caller
+// does. Several may share a round trip. Safe for concurrent use.
 type Source interface {
 	Lookup(ctx context.Context, prefix string) ([]Key, error)
 }

@@ -21,7 +21,8 @@ type customers struct {
 // phase is what customers have seen in a stretch of time.
 type phase struct {
 	took   []time.Duration
-	failed map[int]int // by status
+	failed map[int]int     // by status
+	keys   map[string]bool // whose requests failed
 }
 
 const (
@@ -47,7 +48,8 @@ func newCustomers(tb testing.TB, edges []*edge, keys []apiKey) *customers {
 				case <-tick.C:
 				}
 				n := int(number.Add(1))
-				c.note(edges[n%len(edges)].ask(c.web, keys[n/len(edges)%len(keys)].Key))
+				key := keys[n/len(edges)%len(keys)].Key
+				c.note(key, edges[n%len(edges)].ask(c.web, key))
 			}
 		})
 	}
@@ -60,14 +62,15 @@ func newCustomers(tb testing.TB, edges []*edge, keys []apiKey) *customers {
 	return c
 }
 
-func newPhase() *phase { return &phase{failed: make(map[int]int)} }
+func newPhase() *phase { return &phase{failed: make(map[int]int), keys: make(map[string]bool)} }
 
-func (c *customers) note(got told) {
+func (c *customers) note(key string, got told) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.phase.took = append(c.phase.took, got.took)
 	if got.status != http.StatusOK {
 		c.phase.failed[got.status]++
+		c.phase.keys[key] = true
 	}
 }
 

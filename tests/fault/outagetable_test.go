@@ -16,8 +16,15 @@ func (seen *finding) check(t *testing.T) {
 		t.Helper()
 		t.Errorf(seen.name+": "+format, args...)
 	}
-	if n := seen.during.failures(); n > 0 || len(seen.during.took) == 0 {
-		wrong("%d of %d requests with known keys failed: %v", n, len(seen.during.took), seen.during.failed)
+	// Of both tiers at once docs/coherence.md says that a key is lost that was just being confirmed, which takes a moment on
+	// a quiet machine, and longer on one that runs other tests.
+	lost := 0
+	if !seen.redis && !seen.source {
+		lost = 1
+	}
+	if n := len(seen.during.keys); n > lost || len(seen.during.took) == 0 {
+		wrong("%d of %d requests with known keys failed, with %d keys: %v",
+			seen.during.failures(), len(seen.during.took), n, seen.during.failed)
 	}
 	before, during := quantile(seen.before.took, 0.99), quantile(seen.during.took, 0.99)
 	if during > 10*before+250*time.Millisecond {
