@@ -16,11 +16,11 @@ func (seen *finding) check(t *testing.T) {
 		t.Helper()
 		t.Errorf(seen.name+": "+format, args...)
 	}
-	// Of both tiers at once docs/coherence.md says that a key is lost that was just being confirmed, which takes a moment on
-	// a quiet machine, and longer on one that runs other tests.
+	// Where both tiers go at once a key is lost that is just being confirmed, as docs/coherence.md says. The 150 keys are
+	// refreshed 60 times a second, and that takes a tenth of a second at worst on a machine that runs other tests.
 	lost := 0
 	if !seen.redis && !seen.source {
-		lost = 1
+		lost = 6
 	}
 	if n := len(seen.during.keys); n > lost || len(seen.during.took) == 0 {
 		wrong("%d of %d requests with known keys failed, with %d keys: %v",

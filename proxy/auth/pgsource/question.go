@@ -15,10 +15,10 @@ import (
 	"keygate/shared/coalesce"
 )
 
-// callLimits are two calls at a time while the database answers within 25 ms: all that comes meanwhile goes with the next.
+// callLimits are two calls at a time while the database answers within 2 ms: all that comes meanwhile goes with the next.
 // A query that takes longer must not hold up others, so that they get connections of their own, as many as there are.
 func callLimits(concurrency int) coalesce.Limits {
-	return coalesce.Limits{Few: min(2, concurrency), Most: concurrency, Items: 32, Patience: 25 * time.Millisecond}
+	return coalesce.Limits{Few: min(2, concurrency), Most: concurrency, Items: 32, Patience: 2 * time.Millisecond}
 }
 
 // question is one look-up.
