@@ -35,7 +35,7 @@ func TestGetsThatComeTogetherShareARoundTrip(t *testing.T) {
 	t.Parallel()
 	server := servers.StartRedis(t)
 	series := prometheus.NewRegistry()
-	cfg := config(t, strings.Replace(server.URL(), server.Addr(), far(t, server, 50*time.Millisecond), 1), "a", "")
+	cfg := config(t, strings.Replace(server.URL(), server.Addr(), far(t, server, 50*time.Millisecond), 1)+"?pool_size=2", "a", "")
 	cfg.Metrics = redisstore.NewMetrics(series)
 	c := open(t, cfg)
 	near := open(t, config(t, server.URL(), "b", ""))
