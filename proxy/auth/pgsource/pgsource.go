@@ -108,7 +108,7 @@ func New(config Config) (*Source, error) {
 		return nil, fmt.Errorf("making the pool: %w", err)
 	}
 	s := &Source{config: config, pool: pool, lender: newLender(pool), listen: listen}
-	s.asking = coalesce.New(s.ask, callLimits(config.Concurrency))
+	s.asking = coalesce.New(s.ask, coalesce.Over(config.Concurrency, tripQuestions))
 	return s, nil
 }
 

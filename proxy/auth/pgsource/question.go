@@ -12,14 +12,10 @@ import (
 
 	"keygate/proxy/auth"
 	"keygate/proxy/auth/keyquery"
-	"keygate/shared/coalesce"
 )
 
-// callLimits are two calls at a time while the database answers within 2 ms: all that comes meanwhile goes with the next.
-// A query that takes longer must not hold up others, so that they get connections of their own, as many as there are.
-func callLimits(concurrency int) coalesce.Limits {
-	return coalesce.Limits{Few: min(2, concurrency), Most: concurrency, Items: 32, Patience: 2 * time.Millisecond}
-}
+// More than look up at a time by default, so that all who wait go together.
+const tripQuestions = 32
 
 // question is one look-up.
 type question struct {

@@ -75,7 +75,7 @@ func New(cfg Config) (*Cache, error) {
 	}
 	c.cluster, _ = c.client.(*redis.ClusterClient)
 	c.wanted.Store(1)
-	c.reads = coalesce.New(c.look, readLimits(opts.PoolSize))
+	c.reads = coalesce.New(c.look, coalesce.Over(opts.PoolSize, tripLooks))
 	c.turns = make(chan struct{}, opts.PoolSize)
 	c.breaker = &breaker{changed: c.breakerChanged}
 	c.writes = &writes{changed: c.writesChanged}
