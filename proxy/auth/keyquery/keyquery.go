@@ -83,6 +83,36 @@ func CheckColumns(names []string) error {
 	return nil
 }
 
+// Rows is what the rows of every driver have.
+type Rows interface {
+	Next() bool
+	Err() error
+}
+
+// Keys reads the rows of one prefix, whose values, in the order of columns, read returns. Too many rows are ErrRow.
+func Keys(rows Rows, columns []string, read func() ([]any, error), alg auth.Alg) (keys []auth.Key, err error) {
+	for n := 0; rows.Next(); n++ {
+		if n == MaxRows {
+			return nil, fmt.Errorf("%w: more than %d rows for one prefix", ErrRow, MaxRows)
+		}
+		values, err := read()
+		if err != nil {
+			return nil, fmt.Errorf("reading a key: %w", err)
+		}
+		key, ok, err := Key(columns, values, alg)
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			keys = append(keys, key)
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("asking for a prefix: %w", err)
+	}
+	return keys, nil
+}
+
 // Key reads one row, whose values stand under columns: texts as string, hashes as []byte or string, booleans as bool or
 // int64, times as time.Time, null as nil. False means that the row holds no key.
 func Key(columns []string, values []any, alg auth.Alg) (key auth.Key, ok bool, err error) {

@@ -123,29 +123,13 @@ func refused(err error) bool {
 }
 
 // read reads the rows of one prefix.
-func (s *Source) read(rows pgx.Rows, prepared *lookup) (keys []auth.Key, err error) {
+func (s *Source) read(rows pgx.Rows, prepared *lookup) ([]auth.Key, error) {
 	defer rows.Close()
-	for n := 0; rows.Next(); n++ {
-		if n == keyquery.MaxRows {
-			return nil, fmt.Errorf("%w: more than %d rows for one prefix", keyquery.ErrRow, keyquery.MaxRows)
-		}
+	return keyquery.Keys(rows, prepared.columns, func() ([]any, error) {
 		values, err := rows.Values()
-		if err != nil {
-			return nil, fmt.Errorf("reading a key: %w", err)
-		}
 		finite(values)
-		key, ok, err := keyquery.Key(prepared.columns, values, s.config.Alg)
-		if err != nil {
-			return nil, err
-		}
-		if ok {
-			keys = append(keys, key)
-		}
-	}
-	if err := rows.Err(); err != nil {
-		return nil, fmt.Errorf("asking for a prefix: %w", err)
-	}
-	return keys, nil
+		return values, err
+	}, s.config.Alg)
 }
 
 // finite replaces the infinite times that PostgreSQL knows: later than ever is never, earlier than ever is long ago.

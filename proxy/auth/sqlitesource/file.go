@@ -105,7 +105,7 @@ func scan(rows *sql.Rows, columns []string) ([]any, error) {
 		pointers[i] = &values[i]
 	}
 	if err := rows.Scan(pointers...); err != nil {
-		return nil, fmt.Errorf("reading a key: %w", err)
+		return nil, err
 	}
 	for i, column := range columns {
 		if text, ok := values[i].(string); ok && column == keyquery.ExpiresAt {

@@ -103,27 +103,7 @@ func (s *Source) Lookup(ctx context.Context, prefix string) ([]auth.Key, error) 
 		return nil, fmt.Errorf("asking for a prefix: %w", err)
 	}
 	defer rows.Close()
-	var keys []auth.Key
-	for n := 0; rows.Next(); n++ {
-		if n == keyquery.MaxRows {
-			return nil, fmt.Errorf("%w: more than %d rows for one prefix", keyquery.ErrRow, keyquery.MaxRows)
-		}
-		values, err := scan(rows, f.columns)
-		if err != nil {
-			return nil, err
-		}
-		key, ok, err := keyquery.Key(f.columns, values, s.config.Alg)
-		if err != nil {
-			return nil, err
-		}
-		if ok {
-			keys = append(keys, key)
-		}
-	}
-	if err := rows.Err(); err != nil {
-		return nil, fmt.Errorf("asking for a prefix: %w", err)
-	}
-	return keys, nil
+	return keyquery.Keys(rows, f.columns, func() ([]any, error) { return scan(rows, f.columns) }, s.config.Alg)
 }
 
 // Prefixes returns the prefixes of an organisation in keygate's own tables.
