@@ -11,7 +11,7 @@ type leaseWaits struct {
 	waiting map[string]map[*leaseWaiter]struct{}
 }
 
-// leaseWaiter is registered before the lease is seen, so that its end cannot be missed in between.
+// leaseWaiter is registered before the lease is looked for once more, so that its end cannot be missed in between.
 type leaseWaiter struct{ woken chan struct{} }
 
 func newLeaseWaits() *leaseWaits {

@@ -16,8 +16,7 @@ type quest struct {
 	note      note    // removes noted before the first read; looks before the read or write of the shared cache that counts
 	contested bool    // what stands in the shared cache overwrote our record
 	copied    entry   // the copy in memory, perhaps the last known answer; nil if none
-	met       bool    // memory holds something under the prefix, even if it was removed since: it is no stranger's
-	exists    bool    // the source has rows for it
+	met       bool    // the prefix is no stranger's: memory holds something under it, even if removed, or the source has rows
 	shared    bool    // the shared cache may be read and written for this prefix
 	seen      Reading // the last reading of the shared cache
 	tier      Tier    // that answered
@@ -133,7 +132,7 @@ func (q *quest) overwritten(reading Reading) bool {
 
 // askSource reads the truth within the source's budget and stores what it says.
 func (r *Resolver) askSource(ctx context.Context, q *quest) answer {
-	known := q.why != doubted && (q.met || q.held() || q.exists)
+	known := q.why != doubted && (q.met || q.held())
 	if q.why == unpaid && !known {
 		r.Metrics.looked(TierSource, refused)
 		return q.failed(Flooding)
@@ -145,7 +144,7 @@ func (r *Resolver) askSource(ctx context.Context, q *quest) answer {
 	}
 	leave = sync.OnceFunc(leave)
 	defer leave()
-	unleased := q.shared && q.seen.State == Absent && (r.doubtful(q) || !known && r.gate.barren())
+	unleased := q.shared && q.seen.State == Absent && (r.doubtful(q) || !q.met && r.gate.barren())
 	if q.shared && q.seen.State == Absent && !unleased && !r.lease(ctx, q) {
 		return answer{again: true}
 	}
@@ -181,7 +180,7 @@ func (r *Resolver) askSource(ctx context.Context, q *quest) answer {
 	r.Metrics.looked(TierSource, hit)
 	q.tier = TierSource
 	if unleased {
-		q.exists = true
+		q.met = true
 		return r.askSource(ctx, q)
 	}
 	readAt := r.clock.shared(time.Now())
