@@ -23,9 +23,9 @@ type Limits struct {
 	Patience time.Duration
 }
 
-// Over are the limits of calls over so many connections, with so many items in each. Two overlap, so that the server need not
-// wait for the caller; where a call takes longer than two milliseconds, whoever waits has a connection of their own, if
-// there is one.
+// Over are the limits of calls over so many connections, with so many items in each. Two overlap, so that the server need
+// not wait for the caller; where a call takes longer than two milliseconds, whoever waits has a connection of their own,
+// if there is one.
 func Over(connections, items int) Limits {
 	return Limits{Few: min(2, connections), Most: connections, Items: items, Patience: 2 * time.Millisecond}
 }

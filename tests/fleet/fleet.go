@@ -94,7 +94,7 @@ func (b *bench) launch(ctx context.Context, p plan) (f *fleet, err error) {
 // add starts one more proxy.
 func (f *fleet) add(p plan) (err error) {
 	one := &proxy{}
-	database, cache := f.url, f.redis.Addr()
+	database, cache := f.url, f.Redis.Addr()
 	if p.linked {
 		parsed, err := url.Parse(f.url)
 		if err != nil {
@@ -103,7 +103,7 @@ func (f *fleet) add(p plan) (err error) {
 		if one.sql, err = newLink(parsed.Host); err != nil {
 			return err
 		}
-		if one.redis, err = newLink(f.redis.Addr()); err != nil {
+		if one.redis, err = newLink(f.Redis.Addr()); err != nil {
 			return err
 		}
 		parsed.Host, cache = one.sql.addr, one.redis.addr
@@ -124,8 +124,8 @@ func (f *fleet) add(p plan) (err error) {
 	args := []string{"serve", "--listen", one.addr, "--verify-listen", one.verify, "--admin-listen", admin,
 		"--upstream", "http://" + f.stub.Address}
 	args = append(append(args, f.table.flags...), p.flags...)
-	launch := programs.Launch{Path: filepath.Join(f.dir, "proxy"), Args: args, Env: env}
-	if one.Program, err = programs.Start(f.dir, "proxy", launch); err != nil {
+	launch := programs.Launch{Path: filepath.Join(f.Dir, "proxy"), Args: args, Env: env}
+	if one.Program, err = programs.Start(f.Dir, "proxy", launch); err != nil {
 		return err
 	}
 	f.proxies = append(f.proxies, one)

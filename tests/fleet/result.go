@@ -1,19 +1,16 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"keygate/tests/load/hist"
+	"keygate/tests/programs"
 )
 
 // result is what one group has found: the figures, and where and of what they were taken.
@@ -35,19 +32,10 @@ func newResult(ctx context.Context, b *bench, name string) (*result, error) {
 	if err != nil {
 		return nil, err
 	}
-	conn, err := pgx.Connect(ctx, b.postgres.URL("postgres"))
-	if err != nil {
-		return nil, err
-	}
-	defer conn.Close(ctx)
-	cache, err := b.operator.InfoMap(ctx, "server").Result()
-	if err != nil {
-		return nil, err
-	}
 	return &result{
-		Group: name, StartedAt: time.Now().UTC().Truncate(time.Second), Machine: machine(), Load: [2]string{loadAverage()},
-		Versions: []string{version, "PostgreSQL " + conn.PgConn().ParameterStatus("server_version"),
-			"Redis " + cache["Server"]["redis_version"], runtime.Version()},
+		Group: name, StartedAt: time.Now().UTC().Truncate(time.Second),
+		Machine: programs.Machine(), Load: [2]string{loadAverage()},
+		Versions: append([]string{version}, b.Versions(ctx)...),
 	}, nil
 }
 
@@ -100,16 +88,7 @@ func (q quantiles) String() string {
 
 func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
-// machine is what Linux calls the processor, and how many of them this process may use.
-func machine() string {
-	model := ""
-	if info, err := os.ReadFile("/proc/cpuinfo"); err == nil {
-		_, model, _ = strings.Cut(string(info), "model name")
-		model, _, _ = strings.Cut(strings.TrimLeft(model, "\t: "), "\n")
-	}
-	return fmt.Sprintf("%d × %s, %s/%s", runtime.NumCPU(), cmp.Or(model, "unknown processor"), runtime.GOOS, runtime.GOARCH)
-}
-
+// loadAverage is that of the last minute.
 func loadAverage() string {
 	text, err := os.ReadFile("/proc/loadavg")
 	if err != nil {

@@ -39,18 +39,14 @@ type Part struct {
 	PID  int
 }
 
-// Open starts PostgreSQL, with further settings as name=value, and Redis, and makes keygate's tables. The programs are
-// those in bin.
-func Open(ctx context.Context, bin string, settings ...string) (b *Bench, err error) {
+// OpenServers starts PostgreSQL, with further settings as name=value, and Redis.
+func OpenServers(settings ...string) (b *Bench, err error) {
 	b = &Bench{}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, b.Close())
 		}
 	}()
-	if b.bin, err = filepath.Abs(bin); err != nil {
-		return b, err
-	}
 	if b.Dir, err = os.MkdirTemp("", "keygate-bench-"); err != nil {
 		return b, err
 	}
@@ -60,7 +56,21 @@ func Open(ctx context.Context, bin string, settings ...string) (b *Bench, err er
 	if b.Postgres, err = servers.OpenPostgres(settings...); err != nil {
 		return b, err
 	}
-	if b.Redis, err = servers.OpenRedis(); err != nil {
+	b.Redis, err = servers.OpenRedis()
+	return b, err
+}
+
+// Open is OpenServers, and makes keygate's tables. The programs are those in bin.
+func Open(ctx context.Context, bin string, settings ...string) (b *Bench, err error) {
+	if b, err = OpenServers(settings...); err != nil {
+		return b, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, b.Close())
+		}
+	}()
+	if b.bin, err = filepath.Abs(bin); err != nil {
 		return b, err
 	}
 	if err = b.SQL(ctx, "postgres", "create database "+OwnDatabase); err != nil {

@@ -35,19 +35,10 @@ func (b *Bench) StartOwn(ctx context.Context, name string, l Launcher) (_ *Progr
 	})
 }
 
-// StartStub starts the stub until it is stopped or the bench closed.
+// StartStub builds the server that answers everything with one 201, and starts it until it is stopped or the bench closed.
+// It is the one against which the load generator itself is measured.
 func (b *Bench) StartStub(ctx context.Context) (*Program, error) {
-	p, err := StartStub(ctx, b.Dir)
-	if err == nil {
-		b.programs = append(b.programs, p)
-	}
-	return p, err
-}
-
-// StartStub builds and starts the server that answers everything with one 201. It is the one against which the load
-// generator itself is measured.
-func StartStub(ctx context.Context, dir string) (*Program, error) {
-	path := filepath.Join(dir, "responder")
+	path := filepath.Join(b.Dir, "responder")
 	build := exec.CommandContext(ctx, "go", "build", "-o", path, "keygate/tests/load/testdata/responder")
 	if out, err := build.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("building the stub: %s", strings.TrimSpace(string(out)))
@@ -70,6 +61,7 @@ func StartStub(ctx context.Context, dir string) (*Program, error) {
 		return nil, errors.Join(fmt.Errorf("the stub does not say where it listens: %w", err), p.Stop(patience))
 	}
 	p.Address = strings.TrimSpace(line)
+	b.programs = append(b.programs, p)
 	return p, nil
 }
 

@@ -27,7 +27,7 @@ func (b *Bench) Versions(ctx context.Context) []string {
 }
 
 func (b *Bench) databaseVersion(ctx context.Context) string {
-	conn, err := pgx.Connect(ctx, b.Postgres.URL(OwnDatabase))
+	conn, err := pgx.Connect(ctx, b.Postgres.URL("postgres"))
 	if err != nil {
 		return "PostgreSQL unknown"
 	}
