@@ -137,7 +137,7 @@ func (a *App) Run(ctx context.Context) error {
 // serve answers clients until ctx ends.
 func (a *App) serve(ctx context.Context) error {
 	defer context.AfterFunc(ctx, func() { a.serving.Store(false) })()
-	a.awaitFleet(ctx)
+	a.awaitChanges(ctx)
 	listeners := []any{"clients", a.Addr().String(), "admin", a.AdminAddr().String()}
 	front, ctx := errgroup.WithContext(ctx)
 	front.Go(func() error { return a.edge.Run(ctx) })
@@ -151,17 +151,16 @@ func (a *App) serve(ctx context.Context) error {
 	return err
 }
 
-// fleetPatience is how long to wait for Redis before serving without it.
-const fleetPatience = 500 * time.Millisecond
+// hearingPatience is how long to wait for who tells of changes before serving without them.
+const hearingPatience = time.Second
 
-// awaitFleet waits until other proxies' invalidations are heard: what is answered before that, nobody could take back.
-func (a *App) awaitFleet(ctx context.Context) {
-	if a.redis == nil {
-		return
-	}
-	ctx, cancel := context.WithTimeout(ctx, fleetPatience)
+// awaitChanges waits until changes are heard. What is answered before other proxies' invalidations are, nobody could take
+// back; what is learned before the change log has been read may be in it, and would have to be looked up again.
+func (a *App) awaitChanges(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, hearingPatience)
 	defer cancel()
-	for !a.redis.Subscribed() && pause(ctx, fleetPatience/100) {
+	heard := func() bool { return a.source.following() && (a.redis == nil || a.redis.Subscribed()) }
+	for !heard() && pause(ctx, hearingPatience/100) {
 	}
 }
 

@@ -118,6 +118,26 @@ func TestARecordPastItsTimeStaysInRedisWhileTheSourceIsDown(t *testing.T) {
 	f.recovers(t, k, auth.Allowed)
 }
 
+// Who asks after a doubt waits for a flight that began after it, and that may take all the time that a flight has.
+func TestAKnownKeyIsAnsweredWhereFlightsTakeAllTheirTime(t *testing.T) {
+	t.Parallel()
+	p := newProxy(t, settings{truth: newTruth(t)})
+	k := p.truth.create(t)
+	expect(t, "before the outage", p.Resolve(t.Context(), k.text), auth.Allowed)
+	p.source.hung.Store(true)
+	doubt := auth.Change{Verb: auth.Demote, Scope: auth.Scope{All: true}}
+	p.Heard(doubt)
+	asking := p.hooks.arm("before lookup")
+	before := p.resolve(t, k)
+	<-asking.reached
+	p.Heard(doubt)
+	after := p.resolve(t, k)
+	<-after.joined
+	close(asking.resume)
+	expect(t, "before the doubt", <-before.decided, auth.Allowed)
+	expect(t, "after the doubt", <-after.decided, auth.Allowed)
+}
+
 // What was taken out stays out, although nobody can be asked what is true, and at whatever age the copy was hit.
 func TestADelIsHeardAtEveryAgeOfACopy(t *testing.T) {
 	demote := auth.Change{Verb: auth.Demote, Scope: auth.Scope{All: true}}

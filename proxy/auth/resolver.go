@@ -106,8 +106,8 @@ func (r *Resolver) Close() { r.flights.close() }
 func (r *Resolver) SourceHealthy() bool { return r.gate.healthy() }
 
 // Resolve decides about a presented key. It answers from memory where it can; else it waits for the other tiers until
-// ctx ends, at most half a second. Look-ups that find nothing are charged to the address that the key came from, unless
-// that is zero. The decision aliases key.
+// ctx ends, at most for two flights of half a second each. Look-ups that find nothing are charged to the address that
+// the key came from, unless that is zero. The decision aliases key.
 func (r *Resolver) Resolve(ctx context.Context, key []byte, from netip.Addr) Decision {
 	prefix, ok := r.Format.Split(key)
 	if !ok {
@@ -152,13 +152,12 @@ func (r *Resolver) lookUp(ctx context.Context, prefix []byte, n note, from netip
 }
 
 // fly waits for the flight for prefix. One that was under way may have read before a look or a doubt that had been
-// heard when this question came: its answer is for those who came earlier, and the next flight answers this one.
+// heard when this question came: its answer is for those who came earlier, and the next flight answers this one. Each
+// bounds itself: a waiter who did would give up just before a flight that takes all its time says what was last known.
 func (r *Resolver) fly(ctx context.Context, prefix []byte, why purpose, n note) answer {
 	fl := r.flights.join(prefix, why)
 	got := fl.wait(ctx)
 	if got.reason != Unavailable && got.note.before(n) {
-		ctx, cancel := context.WithTimeout(ctx, flightBudget)
-		defer cancel()
 		fl = r.flights.join(prefix, why)
 		got = fl.wait(ctx)
 	}

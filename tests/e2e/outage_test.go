@@ -51,6 +51,21 @@ func (s *stack) createKeyHeardBy(proxy *service) apiKey {
 	return key
 }
 
+// What a proxy learned before it had read the change log could be removed by that, just as the database goes away.
+func TestNobodyIsServedBeforeChangesAreHeard(t *testing.T) {
+	t.Parallel()
+	s := newStack(t)
+	key := s.createKey("acme")
+	proxy := s.proxy(startUpstream(t, nil).url)
+	// The listener is open before; who connects then waits.
+	if got := newClient(t).get(proxy.url+"/", "X-API-Key", key.Key); got.status != http.StatusOK {
+		t.Fatalf("a key is answered %v", got)
+	}
+	if _, degraded := proxy.readyz(); len(degraded) > 0 {
+		t.Errorf("the first client was served while /readyz says of %q that they are degraded", degraded)
+	}
+}
+
 func TestKnownKeysOutliveTheDatabaseAndRedis(t *testing.T) {
 	t.Parallel()
 	postgres := servers.StartPostgres(t)
