@@ -180,7 +180,7 @@ func (f *fleet) interleave(t *testing.T, m mutation, way wayIn, s start, place s
 	k := f.begin(t, m)
 	s.make(t, f, k)
 	settle(t, f.operator, f.a, f.b)
-	stopped := f.a.hooks.arm(place)
+	stopped := f.a.hooks.armFor(place, k.prefix)
 	first := f.a.resolve(t, k)
 	select {
 	case <-stopped.reached:

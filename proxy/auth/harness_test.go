@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"path/filepath"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -247,131 +246,6 @@ func settle(tb testing.TB, c *redis.Client, proxies ...*proxy) {
 	for i, p := range proxies {
 		p.heard.Await(tb, marks[i], auth.Look, marker)
 	}
-}
-
-// hooks are places to stop at, named "before get", "after store" and so on.
-type hooks struct {
-	mu    sync.Mutex
-	armed map[string]*stop
-
-	gets, leases atomic.Int64
-
-	storeFails atomic.Bool  // Redis takes no records
-	ahead      atomic.Int64 // the clock of Redis, by milliseconds
-}
-
-type stop struct{ reached, resume chan struct{} }
-
-// arm has the next call stop at place until resume is closed.
-func (h *hooks) arm(place string) *stop {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	s := &stop{make(chan struct{}), make(chan struct{})}
-	h.armed[place] = s
-	return s
-}
-
-// disarm says that nobody needs to stop at place any more, and whether somebody did.
-func (h *hooks) disarm(place string) (reached bool) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	_, waiting := h.armed[place]
-	delete(h.armed, place)
-	return !waiting
-}
-
-func (h *hooks) at(place string) {
-	h.mu.Lock()
-	s := h.armed[place]
-	delete(h.armed, place)
-	h.mu.Unlock()
-	if s != nil {
-		close(s.reached)
-		<-s.resume
-	}
-}
-
-type hookedCache struct {
-	auth.Cache
-	hooks *hooks
-}
-
-func (c *hookedCache) Get(ctx context.Context, prefix string) (auth.Reading, error) {
-	c.hooks.gets.Add(1)
-	c.hooks.at("before get")
-	defer c.hooks.at("after get")
-	r, err := c.Cache.Get(ctx, prefix)
-	r.Now += c.hooks.ahead.Load()
-	return r, err
-}
-
-func (c *hookedCache) Lease(ctx context.Context, prefix string) (auth.Reading, error) {
-	c.hooks.leases.Add(1)
-	c.hooks.at("before lease")
-	defer c.hooks.at("after lease")
-	return c.Cache.Lease(ctx, prefix)
-}
-
-func (c *hookedCache) Store(ctx context.Context, prefix string, expect auth.Token, rec auth.Record) (bool, error) {
-	c.hooks.at("before store")
-	defer c.hooks.at("after store")
-	if c.hooks.storeFails.Load() {
-		return false, errDown
-	}
-	return c.Cache.Store(ctx, prefix, expect, rec)
-}
-
-func (c *hookedCache) Release(ctx context.Context, prefix string, expect auth.Token) (bool, error) {
-	c.hooks.at("before release")
-	defer c.hooks.at("after release")
-	return c.Cache.Release(ctx, prefix, expect)
-}
-
-func (c *hookedCache) Evict(ctx context.Context, scope auth.Scope) error {
-	c.hooks.at("before evict")
-	defer c.hooks.at("after evict")
-	return c.Cache.Evict(ctx, scope)
-}
-
-// hookedSource counts queries and can be broken.
-type hookedSource struct {
-	auth.Source
-	hooks   *hooks
-	queries atomic.Int64
-	at      atomic.Int64 // how many at present
-	most    atomic.Int64 // and at most
-	down    atomic.Bool  // fails at once
-	hung    atomic.Bool  // answers nothing
-	delay   atomic.Int64
-}
-
-var errDown = errors.New("the source is down")
-
-func (s *hookedSource) Lookup(ctx context.Context, prefix string) ([]auth.Key, error) {
-	s.queries.Add(1)
-	for at := s.at.Add(1); ; {
-		if most := s.most.Load(); at <= most || s.most.CompareAndSwap(most, at) {
-			break
-		}
-	}
-	defer s.at.Add(-1)
-	s.hooks.at("before lookup")
-	defer s.hooks.at("after lookup")
-	if d := time.Duration(s.delay.Load()); d > 0 {
-		select {
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-time.After(d):
-		}
-	}
-	switch {
-	case s.hung.Load():
-		<-ctx.Done()
-		return nil, ctx.Err()
-	case s.down.Load():
-		return nil, errDown
-	}
-	return s.Source.Lookup(ctx, prefix)
 }
 
 // waiting is a context that tells when somebody waits for a flight with it: by then it has been joined.

@@ -47,7 +47,8 @@ func listen(tb testing.TB, network, address string) net.Listener {
 func startOn(tb testing.TB, l net.Listener, name string) *service {
 	tb.Helper()
 	s := &service{Listener: l, name: name, conns: make(chan net.Conn, 1000)}
-	s.lines.Go(func() {
+	var accepting sync.WaitGroup
+	accepting.Go(func() {
 		for {
 			c, err := l.Accept()
 			if err != nil {
@@ -59,6 +60,7 @@ func startOn(tb testing.TB, l net.Listener, name string) *service {
 	})
 	tb.Cleanup(func() {
 		l.Close()
+		accepting.Wait()
 		close(s.conns)
 		for c := range s.conns {
 			c.Close()
