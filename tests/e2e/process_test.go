@@ -28,7 +28,7 @@ func (l launch) command(tb testing.TB) *exec.Cmd {
 	tb.Helper()
 	path := l.program
 	if !filepath.IsAbs(path) {
-		programs, err := binaries()
+		programs, err := binaries.Dir()
 		if err != nil {
 			tb.Fatal(err)
 		}

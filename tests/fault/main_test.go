@@ -11,43 +11,23 @@ package fault
 
 import (
 	"flag"
-	"fmt"
 	"math/rand/v2"
 	"os"
-	"os/exec"
-	"path/filepath"
-	"sync"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
+
+	"keygate/tests/programs"
 )
 
 var seedFlag = flag.Uint64("seed", 0, "choose the same faults, moments and events as a run that printed this; 0: others")
 
-// binaries is the directory of the programs, which are built once for all tests.
-var binaries = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "keygate-fault-")
-	if err != nil {
-		return "", err
-	}
-	builtIn = dir
-	build := exec.Command("go", "build", "-buildvcs=false", "-o", dir, "./proxy", "./writer")
-	build.Dir = filepath.Join("..", "..")
-	if output, err := build.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("building the programs: %w\n%s", err, output)
-	}
-	return dir, nil
-})
-
-// builtIn is what binaries made, to be removed.
-var builtIn string
+var binaries = programs.Of("./proxy", "./writer")
 
 func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
-		if builtIn != "" {
-			_ = os.RemoveAll(builtIn)
-		}
+		_ = binaries.Remove()
 		os.Exit(code)
 	}))
 }

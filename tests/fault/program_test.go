@@ -51,7 +51,7 @@ func newProgram(tb testing.TB, name string, env []string, args ...string) *progr
 
 func binary(tb testing.TB, name string) string {
 	tb.Helper()
-	dir, err := binaries()
+	dir, err := binaries.Dir()
 	if err != nil {
 		tb.Fatal(err)
 	}
