@@ -38,7 +38,7 @@ func (s *stack) run(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	proxy, err := s.openProxy(ctx, writer.Addr())
+	proxy, err := s.openProxy(ctx, writer)
 	if err != nil {
 		return errors.Join(err, writer.Close())
 	}
@@ -70,14 +70,15 @@ func (s *stack) openWriter(ctx context.Context) (*writerapp.App, error) {
 	return writerapp.Open(ctx, s.writer, log, true)
 }
 
-// openProxy opens the proxy in front of the writer, unless it was told of another upstream.
-func (s *stack) openProxy(ctx context.Context, writer net.Addr) (*proxyapp.App, error) {
+// openProxy opens the proxy in front of the writer, unless it was told of another upstream. What it holds anyway it hands
+// over in the process; the rest, large bodies, goes over the writer's listener.
+func (s *stack) openProxy(ctx context.Context, writer *writerapp.App) (*proxyapp.App, error) {
 	log, err := newLog(s.proxy.Log.Level, s.proxy.Log.Format, "proxy")
 	if err != nil {
 		return nil, err
 	}
 	if given := strings.Join(s.proxy.Upstream.URLs, ","); given == strings.Join(proxyconfig.Default().Upstream.URLs, ",") {
-		s.proxy.Upstream.URLs = []string{url("http", writer)}
+		s.proxy.Upstream.URLs, s.proxy.Upstream.Local = []string{url("http", writer.Addr())}, writer.Handle
 		s.proxy.Upstream.Idempotent = []string{"/"}
 	}
 	return proxyapp.Open(ctx, s.proxy, log, true)

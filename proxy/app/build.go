@@ -106,7 +106,8 @@ func (a *App) buildForwarder() error {
 		return err
 	}
 	a.forward = forward.New(forward.Config{
-		Upstreams: upstreams, Idempotent: cfg.Idempotent, ResponseTimeout: cfg.ResponseTimeout, IdleTimeout: cfg.IdleTimeout,
+		Upstreams: upstreams, Idempotent: cfg.Idempotent, Local: cfg.Local,
+		ResponseTimeout: cfg.ResponseTimeout, IdleTimeout: cfg.IdleTimeout,
 		MaxBody: int64(a.cfg.Clients.MaxBody), Registerer: a.registry,
 	})
 	return nil

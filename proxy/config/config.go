@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/valyala/fasthttp"
+
 	"keygate/proxy/apikey"
 	"keygate/proxy/auth"
 	"keygate/proxy/header"
@@ -54,6 +56,8 @@ type Upstream struct {
 	ConnectTimeout  time.Duration
 	ResponseTimeout time.Duration
 	IdleTimeout     time.Duration
+
+	Local fasthttp.RequestHandler // see package forward; no flag sets it
 }
 
 // Keys is what keys look like and where their truth is.

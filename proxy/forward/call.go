@@ -54,7 +54,11 @@ func (c *call) run() error {
 	if err := c.prepare(); err != nil {
 		return err
 	}
-	err := c.try(c.f.cfg.Upstreams.Route(c.exchange.Target))
+	g := c.f.cfg.Upstreams.Route(c.exchange.Target)
+	if c.f.cfg.Local != nil && c.body == nil && g.IsDefault() {
+		return c.answerHere()
+	}
+	err := c.try(g)
 	if c.doubtful && (err != nil || c.saysUnavailable()) {
 		return ErrUncertain // whoever answered the repeat knows nothing of what came before
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/valyala/fasthttp"
 
 	"keygate/proxy/upstream"
 )
@@ -32,6 +33,11 @@ var (
 type Config struct {
 	Upstreams  *upstream.Set
 	Idempotent []string // raw prefixes under which a request may be executed twice
+
+	// Local, unless nil, is the default upstream itself, in this process. It is called with each request that is held, as
+	// it would be sent, and fills in the answer, as short as those that are held. It says itself how long that may take,
+	// and keeps nothing of the request. Other requests are sent.
+	Local fasthttp.RequestHandler
 
 	ResponseTimeout time.Duration // from the end of the request to the end of the answer's head; 30 s if 0
 	IdleTimeout     time.Duration // of a body that stalls, and of a tunnel; 60 s if 0

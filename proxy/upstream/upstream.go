@@ -115,6 +115,9 @@ func (s *Set) Route(target []byte) *Group {
 	return s.groups[at] // the last one has no prefix
 }
 
+// IsDefault says that these are the upstreams of what no route names.
+func (g *Group) IsDefault() bool { return g.prefix == "" }
+
 // Close ends dialling and closes idle connections. Those in use are closed when they are released.
 func (s *Set) Close() {
 	s.cancel()

@@ -81,12 +81,23 @@ func event(body string, lines ...string) string {
 func TestTheEdgeRefusesBadInput(t *testing.T) {
 	t.Parallel()
 	s := newStack(t)
-	writer := s.writer("--max-body", fmt.Sprint(maxEvent))
-	proxy := s.proxy(writer.url)
+	s.refusesBadInput(t, s.proxy(s.writer("--max-body", fmt.Sprint(maxEvent)).url).addr)
+}
+
+// The writer is handed what it would be sent.
+func TestStandaloneRefusesBadInput(t *testing.T) {
+	t.Parallel()
+	s := newStack(t)
+	whole := newStandalone(t, t.TempDir(), append(s.env, fmt.Sprint("WRITER_MAX_BODY=", maxEvent))...).start(t)
+	s.refusesBadInput(t, whole.proxy)
+}
+
+// refusesBadInput sends it to an edge over the stack.
+func (s *stack) refusesBadInput(t *testing.T, addr string) {
 	good, revoked := s.createKey("acme"), s.createKey("acme")
 	run(t, s.keys("revoke", revoked.Prefix))
 	key := "X-API-Key: " + good.Key
-	b := &bad{t, proxy.addr, func(string) []string { return []string{key} }, func() int { return events(t, s.db) }}
+	b := &bad{t, addr, func(string) []string { return []string{key} }, func() int { return events(t, s.db) }}
 
 	t.Run("without a good key", func(t *testing.T) {
 		b := *b

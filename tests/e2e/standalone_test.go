@@ -202,6 +202,10 @@ func TestStandaloneOnRealServersStoresThere(t *testing.T) {
 		events(t, under.db) != 1 {
 		t.Error("the event is not in Postgres")
 	}
+	proxy := &service{process: s.process, admin: "http://" + s.proxyAdmin, web: web}
+	if n := proxy.metric("keygate_proxy_upstream_connections"); n != 0 {
+		t.Errorf("the event went to the writer over one of %v connections", n)
+	}
 	eventually(t, "the record in Redis", func() bool { // the change that announced the key may just have removed it
 		web.get("http://"+s.proxy+"/v1/events", "X-API-Key", key.Key)
 		return under.redisCommand(t, "EXISTS", "org:prefix:"+key.Prefix) == ":1"
@@ -210,6 +214,48 @@ func TestStandaloneOnRealServersStoresThere(t *testing.T) {
 		t.Errorf("beside Postgres there are %q", found)
 	}
 	s.stop(syscall.SIGTERM)
+}
+
+// Whatever is asked, the answer of both programs in one process is that of the two, but for times, ids and who was asked.
+func TestStandaloneAnswersAsItsPartsDo(t *testing.T) {
+	t.Parallel()
+	s := newStack(t)
+	apart, whole := s.proxy(s.writer().url).addr, newStandalone(t, t.TempDir(), s.env...).start(t).proxy
+	keys := map[string]string{apart: s.createKey("apart").Key, whole: s.createKey("whole").Key}
+	const dedup = `{"type":"a","dedup_id":"d","payload":{"n":1}}`
+	long := `{"type":"a","payload":{"x":"` + strings.Repeat("y", 100_000) + `"}}`
+	for _, text := range []string{
+		event(anEvent), event(dedup), event(dedup), event(strings.Replace(dedup, "1", "2", 1)),
+		event(anEvent, "Idempotency-Key: k"), event(anEvent, "Idempotency-Key: k"), event("{"), event(long),
+		event(anEvent, "Expect: 100-continue"), event(anEvent, "Connection: close"), event(anEvent, "X-Request-Id: mine"),
+		strings.Replace(event(anEvent, "Connection: keep-alive"), "HTTP/1.1", "HTTP/1.0", 1),
+		request("POST", "/v1/events/batch", "["+anEvent+","+dedup+",{}]", "Content-Type: application/json"),
+		request("POST", "/v1/events/batch", anEvent+"\n"+anEvent+"\n", "Content-Type: application/x-ndjson"),
+		chunked("POST", "/v1/events", []string{"Content-Type: application/json"}, []string{anEvent[:5], anEvent[5:]}, nil),
+		request("HEAD", "/v1/events", ""), request("OPTIONS", "/v1/events", ""), request("PATCH", "/v1/events", anEvent),
+		request("GET", "/nothing", ""), event(anEvent, "Content-Encoding: gzip"), event(anEvent, "X-Org-Id: other"),
+	} {
+		answers := map[string]string{}
+		for addr, key := range keys {
+			w := dial(t, addr)
+			w.send(strings.Replace(text, "\r\n", "\r\nX-API-Key: "+key+"\r\n", 1))
+			method, _, _ := strings.Cut(text, " ")
+			answers[addr] = anonymous(w.receive(method))
+		}
+		if answers[whole] != answers[apart] {
+			t.Errorf("%.200q: answered %s, by the two programs %s", text, answers[whole], answers[apart])
+		}
+	}
+}
+
+var passing = regexp.MustCompile(`[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|\d{4}-\d\d-\d\dT[0-9:.]+Z`)
+
+// anonymous is an answer without what differs from one to the next.
+func anonymous(a answer) string {
+	if a.header.Get("Date") != "" {
+		a.header.Set("Date", "some day")
+	}
+	return fmt.Sprint(a.status, a.header, passing.ReplaceAllString(string(a.body), "…"))
 }
 
 func TestStandaloneHelpNamesWhatItListensOn(t *testing.T) {

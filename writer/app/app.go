@@ -12,6 +12,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/valyala/fasthttp"
 
 	"keygate/shared/admin"
 	"keygate/shared/build"
@@ -120,6 +121,9 @@ func (a *App) buildSink() (err error) {
 // Addr is where events are taken, AdminAddr where operators are served.
 func (a *App) Addr() net.Addr      { return a.events.Addr() }
 func (a *App) AdminAddr() net.Addr { return a.admin.Addr() }
+
+// Handle answers a request that a proxy in the same process has signed. It may be called as long as Run runs.
+func (a *App) Handle(ctx *fasthttp.RequestCtx) { a.events.Handle(ctx) }
 
 // Run serves until ctx ends and every event that was accepted has been answered. It closes everything that Open opened.
 func (a *App) Run(ctx context.Context) error {

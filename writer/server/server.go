@@ -54,14 +54,15 @@ const (
 func New(cfg Config) *Server {
 	s := &Server{Config: cfg, arrivals: newArrivals(cfg.MaxArriving, cfg.MaxBody)}
 	s.Server = serving.New(serving.Config{
-		Listen: cfg.Address, Handler: s.serve, Refuse: s.refuseUnparsed, Origin: true,
+		Listen: cfg.Address, Handler: s.Handle, Refuse: s.refuseUnparsed, Origin: true,
 		MaxHeader: maxHeader, ReadTimeout: readTimeout, IdleTimeout: idleTimeout, DrainDelay: cfg.DrainDelay,
 		Logger: cfg.Logger, Metrics: cfg.Metrics,
 	})
 	return s
 }
 
-func (s *Server) serve(ctx *fasthttp.RequestCtx) {
+// Handle answers a request, which need not have come by the listener.
+func (s *Server) Handle(ctx *fasthttp.RequestCtx) {
 	started := time.Now()
 	if p := s.answer(ctx, started); p != nil {
 		s.refuse(ctx, p)
