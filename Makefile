@@ -100,7 +100,7 @@ load: standalone loadtest ## send REQUESTS (5000) on CONCURRENCY (200) connectio
 		--proxy-admin http://127.0.0.1:19080 --writer-admin http://127.0.0.1:19081 \
 		--requests $(REQUESTS) --concurrency $(CONCURRENCY)
 
-compare: proxy writer loadtest servers ## measure keygate beside FastAPI, nginx and HAProxy, in ROUNDS (7); takes ten minutes
+compare: proxy writer standalone loadtest servers ## measure keygate beside FastAPI, nginx and HAProxy, in ROUNDS (7); takes ten minutes
 	go run -buildvcs=auto ./tests/compare -rounds $(ROUNDS)
 
 curves: proxy writer servers ## measure throughput, p99 and memory against sizes, into docs/curves; takes ten minutes

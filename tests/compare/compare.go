@@ -24,7 +24,7 @@ const manual = `usage: compare [OPTIONS]
 Every program is started once and loaded in turn, round by round, so that whatever else the machine does meets all of
 them alike. What is missing on this machine is named, and the rest is measured. Groups:
 
-  stack  proxy and writer over PostgreSQL and Redis; a FastAPI service, with its key cache and without
+  stack  proxy and writer over PostgreSQL and Redis; both in one process; a FastAPI service, with its key cache and without
   hop    the proxy, nginx and HAProxy in front of a stub that always answers 201; the stub alone
   batch  the batch endpoint; a loop over the same statement, without HTTP
 `
@@ -37,7 +37,7 @@ func readOptions() options {
 	flag.IntVar(&o.concurrency, "concurrency", 200, "use `N` connections")
 	flag.IntVar(&o.batch, "batch", 500, "send `N` events in each request of the group batch")
 	flag.StringVar(&o.only, "only", "", "measure this `group` alone")
-	flag.StringVar(&o.bin, "bin", "bin", "take proxy, writer and loadtest from `DIR`")
+	flag.StringVar(&o.bin, "bin", "bin", "take keygate's programs from `DIR`")
 	flag.StringVar(&o.out, "out", "tests/load/results", "save the results in `DIR`")
 	flag.Usage = func() {
 		fmt.Fprint(flag.CommandLine.Output(), manual, "\n")

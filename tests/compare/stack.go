@@ -18,7 +18,11 @@ func openStack(ctx context.Context, b *bench) ([]subject, error) {
 	if err != nil {
 		return nil, err
 	}
-	all := []subject{own}
+	whole, err := openStandalone(ctx, b)
+	if err != nil {
+		return nil, err
+	}
+	all := []subject{own, whole}
 	for _, mode := range []string{"cached", "naive"} {
 		rival, err := b.optional(ctx, func(ctx context.Context, b *bench) (subject, error) { return openFastAPI(ctx, b, mode) })
 		if err != nil {
@@ -45,6 +49,18 @@ func openKeygate(ctx context.Context, b *bench) (subject, error) {
 	return subject{
 		name: "keygate", version: programs.VersionOf(ctx, b.Path("proxy"), "--version"), target: target,
 		parts: append([]programs.Part{proxy.Part(), writer.Part()}, b.Servers()...), load: b.loadtest(target),
+	}, nil
+}
+
+// openStandalone starts both in one process, on the same servers.
+func openStandalone(ctx context.Context, b *bench) (subject, error) {
+	p, err := b.StartStandalone(ctx)
+	if err != nil {
+		return subject{}, err
+	}
+	return subject{
+		name: "keygate, in one process", version: programs.VersionOf(ctx, b.Path("standalone"), "--version"),
+		parts: append([]programs.Part{p.Part()}, b.Servers()...), load: b.loadtest("http://" + p.Address),
 	}, nil
 }
 

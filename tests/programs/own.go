@@ -35,6 +35,19 @@ func (b *Bench) StartOwn(ctx context.Context, name string, l Launcher) (_ *Progr
 	})
 }
 
+// StartStandalone starts proxy and writer in one process.
+func (b *Bench) StartStandalone(ctx context.Context) (*Program, error) {
+	address, err := FreeAddress()
+	if err != nil {
+		return nil, err
+	}
+	args := []string{"--data-dir", filepath.Join(b.Dir, "standalone"), "--proxy-listen", address}
+	for _, other := range []string{"proxy-admin", "writer", "writer-admin"} {
+		args = append(args, "--"+other+"-listen", "127.0.0.1:0")
+	}
+	return b.Start(ctx, "standalone", Launch{Path: b.Path("standalone"), Env: b.environment(), Listen: address, Args: args})
+}
+
 // StartStub builds the server that answers everything with one 201, and starts it until it is stopped or the bench closed.
 // It is the one against which the load generator itself is measured.
 func (b *Bench) StartStub(ctx context.Context) (*Program, error) {
