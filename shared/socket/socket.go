@@ -7,6 +7,7 @@
 package socket
 
 import (
+	"context"
 	"io"
 	"net"
 	"os"
@@ -16,6 +17,18 @@ import (
 
 // Listen returns a listener whose connections are as Wrap makes them.
 func Listen(inner net.Listener) net.Listener { return listener{inner} }
+
+// Dial returns a dialler whose connections are as Wrap makes them.
+func Dial(inner func(ctx context.Context, network, address string) (net.Conn, error)) func(
+	ctx context.Context, network, address string) (net.Conn, error) {
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		c, err := inner(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		return Wrap(c), nil
+	}
+}
 
 type listener struct{ net.Listener }
 

@@ -23,6 +23,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"keygate/shared/database"
+	"keygate/shared/socket"
 	"keygate/shared/uuid7"
 	"keygate/writer/commit"
 	"keygate/writer/event"
@@ -70,6 +71,7 @@ func New(config Config) (*Sink, error) {
 		log:      cmp.Or(config.Logger, slog.Default()),
 	}
 	database.ToPrimary(s.config)
+	s.config.DialFunc = socket.Dial(s.config.DialFunc)
 	s.config.ConnectTimeout = cmp.Or(s.config.ConnectTimeout, connectTimeout)
 	s.config.OnNotice = s.notice
 	timeout := cmp.Or(config.StatementTimeout, DefaultStatementTimeout)
