@@ -7,7 +7,7 @@ import (
 
 // refusal is when a proxy stopped letting a key through, as far as somebody can tell who asks again and again.
 type refusal struct {
-	passed  time.Time // when the last request was sent that was let through; without any, when asking began
+	passed  time.Time // when the last request was sent that was let through; zero: none was
 	refused time.Time // when the first refusal had arrived
 	status  int       // of it; 0: the key was let through all the time
 	err     error
@@ -16,7 +16,6 @@ type refusal struct {
 // watch asks a proxy with a key, a pause after each answer, until it is refused or the limit is over.
 func watch(ctx context.Context, c *client, k key, pause func() time.Duration, limit time.Duration) (r refusal) {
 	began := time.Now()
-	r.passed = began
 	for sent := began; ctx.Err() == nil && sent.Sub(began) < limit; sent = time.Now() {
 		status, err := c.ask(k.text)
 		if err != nil {
