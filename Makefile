@@ -2,7 +2,8 @@ SHELL       := bash
 .SHELLFLAGS := -eu -o pipefail -c
 
 VERSION := $(shell git describe --always --dirty 2>/dev/null)
-BUILD   := CGO_ENABLED=0 go build -buildvcs=auto -trimpath -ldflags '-X keygate/shared/build.Version=$(VERSION)'
+LINK    := -ldflags '-X keygate/shared/build.Version=$(VERSION)'
+BUILD   := CGO_ENABLED=0 go build -buildvcs=auto -trimpath $(LINK)
 
 # Runs a command with one PostgreSQL and one Redis beside it.
 SERVERS := go run ./tests/servers/run --
@@ -101,10 +102,10 @@ load: standalone loadtest ## send REQUESTS (5000) on CONCURRENCY (200) connectio
 		--requests $(REQUESTS) --concurrency $(CONCURRENCY)
 
 compare: proxy writer standalone loadtest servers ## measure keygate beside FastAPI, nginx and HAProxy, in ROUNDS (7); takes ten minutes
-	go run -buildvcs=auto ./tests/compare -rounds $(ROUNDS)
+	go run $(LINK) ./tests/compare -rounds $(ROUNDS)
 
 curves: proxy writer servers ## measure throughput, p99 and memory against sizes, into docs/curves; takes ten minutes
-	go run -buildvcs=auto ./tests/curves
+	go run $(LINK) ./tests/curves
 
 clean: ## remove what was built; ./data stays
 	rm -rf bin
