@@ -230,30 +230,49 @@ func TestALeaseIsWaitedForThoughItIsHeardOf(t *testing.T) {
 		t.Run(place, func(t *testing.T) {
 			t.Parallel()
 			f := newFleet(t, false, nil)
-			k := f.truth.create(t)
-			coming, holding := f.b.hooks.arm(place), f.a.hooks.arm("after lease")
-			second := f.b.resolve(t, k)
-			<-coming.reached
-			first := f.a.resolve(t, k)
-			<-holding.reached
-			settle(t, f.operator, f.a, f.b)
-			alone := f.b.hooks.arm("before lookup")
-			began := time.Now()
-			close(coming.resume)
-			<-alone.reached
-			if waited := time.Since(began); waited < 240*time.Millisecond {
-				t.Errorf("the holder of the lease was given %v", waited)
-			}
-			close(alone.resume)
-			if d := <-second.decided; d.Outcome() == auth.Deny {
-				t.Errorf("who found the lease: %v", d.Reason)
-			}
-			close(holding.resume)
-			if d := <-first.decided; d.Outcome() == auth.Deny { // held up for longer than its budget, it may be unknown
-				t.Errorf("who holds the lease: %v", d.Reason)
+			for tries := 1; !f.awaitsLease(t, place); tries++ {
+				if tries == 10 {
+					t.Fatal("no look-up came to the lease within its budget")
+				}
 			}
 		})
 	}
+}
+
+// awaitsLease has proxy b come to a lease of proxy a. False: on a busy machine b was held up for longer than its budget.
+func (f *fleet) awaitsLease(t *testing.T, place string) (came bool) {
+	t.Helper()
+	k := f.truth.create(t)
+	coming, holding := f.b.hooks.armFor(place, k.prefix), f.a.hooks.armFor("after lease", k.prefix)
+	second := f.b.resolve(t, k)
+	<-coming.reached
+	first := f.a.resolve(t, k)
+	<-holding.reached
+	settle(t, f.operator, f.a, f.b)
+	alone := f.b.hooks.armFor("before lookup", k.prefix)
+	began := time.Now()
+	close(coming.resume)
+	select {
+	case <-alone.reached:
+		came = true
+		if waited := time.Since(began); waited < 240*time.Millisecond {
+			t.Errorf("the holder of the lease was given %v", waited)
+		}
+		close(alone.resume)
+		if d := <-second.decided; d.Outcome() == auth.Deny {
+			t.Errorf("who found the lease: %v", d.Reason)
+		}
+	case d := <-second.decided:
+		f.b.hooks.disarm("before lookup")
+		if d.Outcome() != auth.Unknown {
+			t.Errorf("who did not look: %v", d.Reason)
+		}
+	}
+	close(holding.resume)
+	if d := <-first.decided; d.Outcome() == auth.Deny { // held up for longer than its budget, it may be unknown
+		t.Errorf("who holds the lease: %v", d.Reason)
+	}
+	return came
 }
 
 // The whole way: a statement in the database, its trigger, the followers of two proxies, and the DEL for a third that
