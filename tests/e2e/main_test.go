@@ -19,7 +19,7 @@ const (
 	loadProgram       = "load"
 )
 
-var binaries = programs.Of("./proxy", "./writer", "./deploy/standalone", "./tests/load")
+var binaries = programs.Of("keygate/proxy", "keygate/writer", "keygate/deploy/standalone", "keygate/tests/load")
 
 func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {

@@ -23,7 +23,7 @@ import (
 
 var seedFlag = flag.Uint64("seed", 0, "choose the same faults, moments and events as a run that printed this; 0: others")
 
-var binaries = programs.Of("./proxy", "./writer")
+var binaries = programs.Of("keygate/proxy", "keygate/writer")
 
 func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {

@@ -49,11 +49,7 @@ func (b *bench) build(ctx context.Context) error {
 		commit = []byte("unknown")
 	}
 	version := "-X keygate/shared/build.Version=" + strings.TrimSpace(string(commit))
-	build := exec.CommandContext(ctx, "go", "build", "-o", b.Dir, "-ldflags", version, "keygate/proxy")
-	if said, err := build.CombinedOutput(); err != nil {
-		return fmt.Errorf("building the proxy: %w: %s", err, strings.TrimSpace(string(said)))
-	}
-	return nil
+	return programs.Build(ctx, b.Dir, "-ldflags", version, "keygate/proxy")
 }
 
 func (b *bench) close() error { return errors.Join(b.operator.Close(), b.Bench.Close()) }

@@ -51,12 +51,10 @@ func (b *Bench) StartStandalone(ctx context.Context) (*Program, error) {
 // StartStub builds the server that answers everything with one 201, and starts it until it is stopped or the bench closed.
 // It is the one against which the load generator itself is measured.
 func (b *Bench) StartStub(ctx context.Context) (*Program, error) {
-	path := filepath.Join(b.Dir, "responder")
-	build := exec.CommandContext(ctx, "go", "build", "-o", path, "keygate/tests/load/testdata/responder")
-	if out, err := build.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("building the stub: %s", strings.TrimSpace(string(out)))
+	if err := Build(ctx, b.Dir, "keygate/tests/load/testdata/responder"); err != nil {
+		return nil, err
 	}
-	p := &Program{name: "stub", cmd: exec.Command(path), ended: make(chan struct{})}
+	p := &Program{name: "stub", cmd: exec.Command(filepath.Join(b.Dir, "responder")), ended: make(chan struct{})}
 	p.cmd.SysProcAttr = dieWithUs()
 	printed, err := p.cmd.StdoutPipe()
 	if err != nil {
