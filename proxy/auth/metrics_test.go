@@ -85,7 +85,7 @@ func TestWhatChangedBeforeAProxyStartedIsNotTimed(t *testing.T) {
 
 func TestWaitsAreTimedByTheTierThatAnswered(t *testing.T) {
 	t.Parallel()
-	f := newFleet(t, false, briefly)
+	f := newFleet(t, false, nil)
 	k := f.truth.create(t)
 	want := map[string]uint64{}
 	ask := func(p *proxy, k testKey, reason auth.Reason, tier string) {
@@ -105,6 +105,13 @@ func TestWaitsAreTimedByTheTierThatAnswered(t *testing.T) {
 	ask(f.a, other, auth.Allowed, "redis")
 	f.sourceDown(true)
 	ask(f.a, mint(t), auth.Unavailable, "none")
+}
+
+func TestWaitsForLastKnownAnswersAreTimed(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, false, briefly)
+	k := f.known(t)
+	f.sourceDown(true)
 	f.server.Kill()
 	authtest.Eventually(t, "last known answer", func() bool { return f.a.Resolve(t.Context(), k.text).LastKnown })
 	if count, _ := f.a.observed(t, waits, "memory"); count == 0 {
