@@ -216,14 +216,23 @@ func (c *Clients) flags(set *flags.Set) {
 		"this many proxies stand in front of this one, and what they say in X-Forwarded-For, -Host and -Proto is believed; "+
 			"0: clients connect directly, and what they say there is dropped")
 	set.Int("max-connections", &c.MaxConnections,
-		"refuse clients beyond this many connections with 503, or with TLS by closing; 0: a third of the files that the "+
-			"process may open, less some for itself, and at most 65536")
+		"refuse clients beyond this many connections with 503, or with TLS by closing; 0: a half of the files that the "+
+			"process may open, with several upstreams or in standalone a third, less some for itself, and at most 65536")
 	set.Int("max-connections-per-address", &c.MaxPerAddress,
 		"refuse an address, or an IPv6 network of 64 bits, beyond this many connections; 0: no limit; behind a load "+
 			"balancer the address is the balancer's, whatever --trusted-hops says")
 	set.Bytes("max-body", &c.MaxBody, "the largest request body; 0: no limit")
 	set.Duration("header-timeout", &c.HeaderTimeout, "a request's header must arrive within this time")
 	set.Duration("idle-timeout", &c.IdleTimeout, "close connections that were idle for this long")
+}
+
+// Connections is how many files a client's connection may have this process open to upstreams: one, and where there are
+// several upstreams another that is idle, or where the upstream is in this process that one's other end.
+func (u *Upstream) Connections() int {
+	if u.Local != nil || len(u.URLs)+len(u.Routes) > 1 {
+		return 2
+	}
+	return 1
 }
 
 // Validate says what is wrong with the settings, in a sentence for each.
@@ -255,7 +264,7 @@ func (c *Config) Validate() error {
 	if (c.TLS.Cert == "") != (c.TLS.Key == "") {
 		wrong("--tls-cert and --tls-key belong together: give both or neither")
 	}
-	if _, err := limit.Total(c.Clients.MaxConnections); err != nil {
+	if _, err := limit.Total(c.Clients.MaxConnections, c.Upstream.Connections()); err != nil {
 		wrong("--max-connections: %w", err)
 	}
 	if c.Clients.TrustedHops > identity.MaxTrustedHops {

@@ -7,6 +7,8 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/valyala/fasthttp"
+
 	"keygate/proxy/config"
 	"keygate/shared/flags"
 )
@@ -77,6 +79,23 @@ func TestFlagsAndVariablesKeepTheirNames(t *testing.T) {
 	} {
 		if got[name] != want {
 			t.Errorf("--%s has the variable %q", name, got[name])
+		}
+	}
+}
+
+func TestAConnectionTakesAnotherWithSeveralUpstreamsOrOneInThisProcess(t *testing.T) {
+	const one, two = "http://127.0.0.1:8081", "http://127.0.0.1:8082"
+	for name, tc := range map[string]struct {
+		upstream config.Upstream
+		want     int
+	}{
+		"one upstream":    {config.Upstream{URLs: []string{one}}, 1},
+		"two upstreams":   {config.Upstream{URLs: []string{one, two}}, 2},
+		"one and a route": {config.Upstream{URLs: []string{one}, Routes: []string{"/v2=" + two}}, 2},
+		"in this process": {config.Upstream{URLs: []string{one}, Local: func(*fasthttp.RequestCtx) {}}, 2},
+	} {
+		if got := tc.upstream.Connections(); got != tc.want {
+			t.Errorf("%s: %d, not %d", name, got, tc.want)
 		}
 	}
 }

@@ -15,9 +15,10 @@ import (
 	"keygate/shared/listen"
 )
 
-// Config says what to allow. All fields must be set, but for the ones that say otherwise.
+// Config says what to allow. All fields must be set, but Behind and the ones that say otherwise.
 type Config struct {
 	Total      int    // connections open at once; 0: as many as Total says
+	Behind     int    // files that one may have this process open besides itself: connections to an upstream
 	PerAddress int    // of them from one address, an IPv6 network of 64 bits counting as one; 0: no limit
 	Answer     []byte // what those get that are refused, before they are closed; nil: nothing
 
@@ -39,7 +40,7 @@ type Listener struct {
 
 // New bounds a listener. It is an error to allow more connections than the process has file descriptors for.
 func New(inner net.Listener, cfg Config) (*Listener, error) {
-	total, err := Total(cfg.Total)
+	total, err := Total(cfg.Total, cfg.Behind)
 	if err != nil {
 		return nil, err
 	}

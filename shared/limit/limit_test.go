@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -180,14 +181,28 @@ func TestTheStartAndTheEndOfRefusingAreToldOnce(t *testing.T) {
 }
 
 func TestTheTotalFitsTheDescriptors(t *testing.T) {
-	standard, err := limit.Total(0)
+	standard, err := limit.Total(0, 1)
 	if err != nil || standard < 1 || standard > 65_536 {
 		t.Errorf("the default is %d, %v", standard, err)
 	}
-	if got, err := limit.Total(1); got != 1 || err != nil {
+	var files syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err != nil {
+		t.Fatal(err)
+	}
+	room := int(min(files.Cur, 1<<30)) - 256
+	for behind := range 3 {
+		most := room / (1 + behind)
+		if got, err := limit.Total(most, behind); got != most || err != nil {
+			t.Errorf("%d each behind, asked for %d: %d, %v", behind, most, got, err)
+		}
+		if _, err := limit.Total(most+1, behind); err == nil {
+			t.Errorf("%d each behind: %d were allowed", behind, most+1)
+		}
+	}
+	if got, err := limit.Total(1, 1); got != 1 || err != nil {
 		t.Errorf("asked for one: %d, %v", got, err)
 	}
-	if _, err := limit.Total(1 << 40); err == nil || !strings.Contains(err.Error(), "allow at most") {
+	if _, err := limit.Total(1<<40, 1); err == nil || !strings.Contains(err.Error(), "allow at most") {
 		t.Errorf("asked for too many: %v", err)
 	}
 }

@@ -27,7 +27,7 @@ func openFiles() (int, error) {
 // within leaves out the numbers of connections for which a proxy would want more files than there may be, in favour of
 // the most that it takes, and says so.
 func within(files int, sizes []float64) (kept []float64, said string) {
-	const perConnection, reserved, round = 3, 256, 100 // see shared/limit
+	const perConnection, reserved, round = 2, 256, 100 // see shared/limit
 	most := float64((files - reserved) / perConnection / round * round)
 	kept = slices.DeleteFunc(slices.Clone(sizes), func(n float64) bool { return n > most })
 	if len(kept) < len(sizes) {
