@@ -136,7 +136,9 @@ func (a *App) buildListeners() error {
 	})
 	a.edge = server.New(server.Config{
 		Address: a.cfg.Listen, Shared: a.cfg.ReusePort, TLS: a.tls,
-		Limits: serving.Limits{Total: clients.MaxConnections, Behind: a.cfg.Upstream.Connections(), PerAddress: clients.MaxPerAddress},
+		Limits: serving.Limits{
+			Total: clients.MaxConnections, Behind: a.cfg.Upstream.Connections(), PerAddress: clients.MaxPerAddress,
+		},
 		Auth:   a.resolver, Policy: policy, Forward: a.forward,
 		Public: clients.PublicPaths, PublicPreflight: clients.PublicPreflight, Timing: a.cfg.Timing,
 		MaxBody: int64(clients.MaxBody), HeaderTimeout: clients.HeaderTimeout, IdleTimeout: clients.IdleTimeout,
