@@ -139,7 +139,7 @@ func (a *App) buildListeners() error {
 		Limits: serving.Limits{
 			Total: clients.MaxConnections, Behind: a.cfg.Upstream.Connections(), PerAddress: clients.MaxPerAddress,
 		},
-		Auth:   a.resolver, Policy: policy, Forward: a.forward,
+		Auth: a.resolver, Policy: policy, Forward: a.forward,
 		Public: clients.PublicPaths, PublicPreflight: clients.PublicPreflight, Timing: a.cfg.Timing,
 		MaxBody: int64(clients.MaxBody), HeaderTimeout: clients.HeaderTimeout, IdleTimeout: clients.IdleTimeout,
 		DrainDelay: a.cfg.DrainDelay, Logger: a.log, Metrics: serving.NewMetrics(a.registry, "proxy"),
