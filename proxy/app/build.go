@@ -19,7 +19,6 @@ import (
 	"keygate/shared/admin"
 	"keygate/shared/build"
 	"keygate/shared/certificate"
-	"keygate/shared/limit"
 	"keygate/shared/serving"
 	"keygate/shared/trust"
 )
@@ -93,7 +92,7 @@ func (a *App) buildForwarder() error {
 		}
 		routes = append(routes, upstream.Route{Prefix: prefix, URL: url})
 	}
-	clients, err := limit.Total(a.cfg.Clients.MaxConnections, cfg.Connections())
+	clients, err := a.cfg.MaxConnections()
 	if err != nil {
 		return err
 	}
@@ -130,16 +129,18 @@ func (a *App) buildListeners() error {
 	if err != nil {
 		return err
 	}
+	most, err := a.cfg.MaxConnections()
+	if err != nil {
+		return err
+	}
 	policy := identity.New(identity.Policy{
 		OrgHeader: clients.OrgHeader, Carriers: carriers, KeepCredential: clients.KeepCredential, Secrets: a.secrets,
 		TrustedHops: clients.TrustedHops, HTTPS: a.tls != nil,
 	})
 	a.edge = server.New(server.Config{
 		Address: a.cfg.Listen, Shared: a.cfg.ReusePort, TLS: a.tls,
-		Limits: serving.Limits{
-			Total: clients.MaxConnections, Behind: a.cfg.Upstream.Connections(), PerAddress: clients.MaxPerAddress,
-		},
-		Auth: a.resolver, Policy: policy, Forward: a.forward,
+		Limits: serving.Limits{Total: most, PerAddress: clients.MaxPerAddress},
+		Auth:   a.resolver, Policy: policy, Forward: a.forward,
 		Public: clients.PublicPaths, PublicPreflight: clients.PublicPreflight, Timing: a.cfg.Timing,
 		MaxBody: int64(clients.MaxBody), HeaderTimeout: clients.HeaderTimeout, IdleTimeout: clients.IdleTimeout,
 		DrainDelay: a.cfg.DrainDelay, Logger: a.log, Metrics: serving.NewMetrics(a.registry, "proxy"),

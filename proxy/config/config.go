@@ -235,6 +235,11 @@ func (u *Upstream) Connections() int {
 	return 1
 }
 
+// MaxConnections is how many clients may be connected at once. More than there are files for is an error.
+func (c *Config) MaxConnections() (int, error) {
+	return limit.Total(c.Clients.MaxConnections, c.Upstream.Connections())
+}
+
 // Validate says what is wrong with the settings, in a sentence for each.
 func (c *Config) Validate() error {
 	var errs []error
@@ -264,7 +269,7 @@ func (c *Config) Validate() error {
 	if (c.TLS.Cert == "") != (c.TLS.Key == "") {
 		wrong("--tls-cert and --tls-key belong together: give both or neither")
 	}
-	if _, err := limit.Total(c.Clients.MaxConnections, c.Upstream.Connections()); err != nil {
+	if _, err := c.MaxConnections(); err != nil {
 		wrong("--max-connections: %w", err)
 	}
 	if c.Clients.TrustedHops > identity.MaxTrustedHops {

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/urfave/cli/v2"
-
 	"github.com/valyala/fasthttp"
 
 	"keygate/proxy/config"

@@ -9,12 +9,14 @@ const (
 	most = 65_536
 )
 
+// Room is how many connections there are files for when each may take that many besides itself: connections to an upstream.
+func Room(files, behind int) int { return (files - min(reserved, files/4)) / (1 + behind) }
+
 // Total is how many connections are allowed where somebody asks for that many, 0 being the default: as many as the
-// process has file descriptors for when each may take that many behind it, and at most 65,536. To ask for more than there
-// are descriptors for is an error.
+// process has Room for, and at most 65,536. To ask for more than there is room for is an error.
 func Total(asked, behind int) (int, error) {
 	descriptors := openFiles()
-	room := (descriptors - min(reserved, descriptors/4)) / (1 + behind)
+	room := Room(descriptors, behind)
 	switch {
 	case asked > room:
 		return 0, fmt.Errorf("%d connections need more than the %d files that this process may open: "+

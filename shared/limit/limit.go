@@ -15,10 +15,9 @@ import (
 	"keygate/shared/listen"
 )
 
-// Config says what to allow. All fields must be set, but Behind and the ones that say otherwise.
+// Config says what to allow. All fields must be set, but for the ones that say otherwise.
 type Config struct {
-	Total      int    // connections open at once; 0: as many as Total says
-	Behind     int    // files that one may have this process open besides itself: connections to an upstream
+	Total      int    // connections open at once; 0: as many as Total says of those that open nothing
 	PerAddress int    // of them from one address, an IPv6 network of 64 bits counting as one; 0: no limit
 	Answer     []byte // what those get that are refused, before they are closed; nil: nothing
 
@@ -40,7 +39,7 @@ type Listener struct {
 
 // New bounds a listener. It is an error to allow more connections than the process has file descriptors for.
 func New(inner net.Listener, cfg Config) (*Listener, error) {
-	total, err := Total(cfg.Total, cfg.Behind)
+	total, err := Total(cfg.Total, 0)
 	if err != nil {
 		return nil, err
 	}

@@ -5,7 +5,6 @@ import (
 	"log/slog"
 	"net"
 	"strings"
-	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -185,13 +184,11 @@ func TestTheTotalFitsTheDescriptors(t *testing.T) {
 	if err != nil || standard < 1 || standard > 65_536 {
 		t.Errorf("the default is %d, %v", standard, err)
 	}
-	var files syscall.Rlimit
-	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err != nil {
-		t.Fatal(err)
-	}
-	room := int(min(files.Cur, 1<<30)) - 256
-	for behind := range 3 {
-		most := room / (1 + behind)
+	for behind, want := range []int{19_744, 9_872, 6_581} {
+		if got := limit.Room(20_000, behind); got != want {
+			t.Errorf("%d each behind, with 20,000 files: room for %d, not %d", behind, got, want)
+		}
+		most := limit.Room(limit.OpenFiles(), behind)
 		if got, err := limit.Total(most, behind); got != most || err != nil {
 			t.Errorf("%d each behind, asked for %d: %d, %v", behind, most, got, err)
 		}

@@ -14,7 +14,7 @@ import (
 )
 
 // Limits is how many connections may be open at once: limit.Config says more.
-type Limits struct{ Total, Behind, PerAddress int }
+type Limits struct{ Total, PerAddress int }
 
 // open opens the listener. Limits come before TLS: a handshake that stalls takes a place like any other connection.
 func (c *Config) open() (net.Listener, error) {
@@ -27,7 +27,7 @@ func (c *Config) open() (net.Listener, error) {
 		return nil, err
 	}
 	limits := limit.Config{
-		Total: c.Limits.Total, Behind: c.Limits.Behind, PerAddress: c.Limits.PerAddress,
+		Total: c.Limits.Total, PerAddress: c.Limits.PerAddress,
 		Logger: c.Logger, Metrics: c.Metrics.connections,
 	}
 	if c.TLS == nil { // an answer would need a handshake first

@@ -1,0 +1,3 @@
+package limit
+
+var OpenFiles = openFiles
