@@ -91,6 +91,29 @@ func TestARecordThatComesBackIsNotBelievedOverACopyThatIsNotShared(t *testing.T)
 	}
 }
 
+// What is kept while an old record stands in the place of a later one remembers the later one, for whoever reads again.
+func TestARecordThatComesBackIsNotBelievedTheSecondTime(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, false, nil)
+	k := f.known(t)
+	name := redisstore.DefaultKeyPrefix + k.prefix
+	record := f.operator.Get(t.Context(), name).Val()
+	f.truth.revoke(t, k)
+	del(t, f.operator, k)
+	f.sees(t, k)
+	expect(t, "after the DEL", f.a.settled(t, k), auth.Revoked)
+	settle(t, f.operator, f.a, f.b)
+	stopped := f.a.hooks.arm("before get")
+	f.a.Heard(auth.Change{Verb: auth.Look, Scope: auth.Scope{Prefixes: []string{k.prefix}}})
+	first := f.a.resolve(t, k)
+	<-stopped.reached
+	command(t, f.operator, "set", name, record, "px", 600_000)
+	settle(t, f.operator, f.a, f.b) // a hears of it when it has noted the looks, and is yet to read
+	close(stopped.resume)
+	expect(t, "reading it first", <-first.decided, auth.Revoked)
+	expect(t, "reading it again", f.a.settled(t, k), auth.Revoked)
+}
+
 // sees waits until both proxies have seen that a key was taken out of Redis, which they look for by themselves.
 func (f *fleet) sees(t *testing.T, k testKey) {
 	t.Helper()

@@ -44,7 +44,7 @@ func filledUpTo(value []byte) int64 {
 
 // outdated says that memory remembers better than a record: the prefix was removed since, or a later record has stood
 // in the shared cache, where each is younger than the one before. What never stood there says so only after a doubt, or
-// if it took the place of a tombstone.
+// if it took the place of a tombstone, or that of a copy whose record was overwritten.
 func (r *Resolver) outdated(prefix []byte, rec *Record) bool {
 	value, _ := r.Memory.Get(prefix)
 	switch {
@@ -54,7 +54,7 @@ func (r *Resolver) outdated(prefix []byte, rec *Record) bool {
 		return false
 	}
 	_, suspect := r.suspect(rec)
-	return suspect || entry(value).is(flagShared|flagBuried)
+	return suspect || entry(value).is(flagShared|flagBuried|flagContested)
 }
 
 // buried says that a remove is remembered under a prefix, which what is stored in its place has to go on with.
