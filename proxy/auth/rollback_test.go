@@ -42,19 +42,17 @@ func TestARecordThatComesBackIsNotBelieved(t *testing.T) {
 		}},
 	} {
 		for _, down := range []bool{false, true} {
-			name := way.name + ", source up"
+			title := way.name + ", source up"
 			if down {
-				name = way.name + ", source down"
+				title = way.name + ", source down"
 			}
-			t.Run(name, func(t *testing.T) {
+			t.Run(title, func(t *testing.T) {
 				t.Parallel()
 				f := newFleet(t, false, nil)
-				k := f.known(t)
-				record := f.operator.Get(t.Context(), redisstore.DefaultKeyPrefix+k.prefix).Val()
-				f.truth.revoke(t, k)
+				k, name, record := f.revokedSince(t)
 				f.sourceDown(down)
 				way.tell(t, f, k)
-				command(t, f.operator, "set", redisstore.DefaultKeyPrefix+k.prefix, record, "px", 600_000)
+				command(t, f.operator, "set", name, record, "px", 600_000)
 				settle(t, f.operator, f.a, f.b)
 				for began := time.Now(); time.Since(began) < 500*time.Millisecond; {
 					for i, p := range f.both() {
@@ -75,10 +73,7 @@ func TestARecordThatComesBackIsNotBelieved(t *testing.T) {
 func TestARecordThatComesBackIsNotBelievedOverACopyThatIsNotShared(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, false, nil)
-	k := f.known(t)
-	name := redisstore.DefaultKeyPrefix + k.prefix
-	record := f.operator.Get(t.Context(), name).Val()
-	f.truth.revoke(t, k)
+	k, name, record := f.revokedSince(t)
 	command(t, f.operator, "set", name, `{"v":1,"lease":"of somebody who died"}`, "px", 60_000)
 	f.sees(t, k)
 	for _, p := range f.both() {
@@ -95,10 +90,7 @@ func TestARecordThatComesBackIsNotBelievedOverACopyThatIsNotShared(t *testing.T)
 func TestARecordThatComesBackIsNotBelievedTheSecondTime(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, false, nil)
-	k := f.known(t)
-	name := redisstore.DefaultKeyPrefix + k.prefix
-	record := f.operator.Get(t.Context(), name).Val()
-	f.truth.revoke(t, k)
+	k, name, record := f.revokedSince(t)
 	del(t, f.operator, k)
 	f.sees(t, k)
 	expect(t, "after the DEL", f.a.settled(t, k), auth.Revoked)
@@ -112,6 +104,17 @@ func TestARecordThatComesBackIsNotBelievedTheSecondTime(t *testing.T) {
 	close(stopped.resume)
 	expect(t, "reading it first", <-first.decided, auth.Revoked)
 	expect(t, "reading it again", f.a.settled(t, k), auth.Revoked)
+}
+
+// revokedSince returns a key that was revoked after both proxies had met it, which nobody has told of yet, and the record
+// from before, with its name in Redis.
+func (f *fleet) revokedSince(t *testing.T) (k testKey, name, record string) {
+	t.Helper()
+	k = f.known(t)
+	name = redisstore.DefaultKeyPrefix + k.prefix
+	record = f.operator.Get(t.Context(), name).Val()
+	f.truth.revoke(t, k)
+	return k, name, record
 }
 
 // sees waits until both proxies have seen that a key was taken out of Redis, which they look for by themselves.
