@@ -7,12 +7,13 @@ import (
 
 const (
 	// Prefixes never seen are hardly ever keys while so many of them in a row are none, each within a second of the one
-	// before. Whoever mistypes one makes no row: others' keys come in between, or nothing does.
-	barrenRow = 16
+	// before. Whoever mistypes one makes no row: others' keys come in between, or nothing does. Each proxy finds out by
+	// itself, and until then each look-up is one alone, with a lease of which the whole fleet hears.
+	barrenRow = 4
 	barrenGap = time.Second
-	// Then their look-ups go together, a few milliseconds later than they might: of 500 a second there are ten in a round
-	// trip, which costs what two by themselves do.
-	togetherEach = 20 * time.Millisecond
+	// Then their look-ups go together, a few milliseconds later than they might: of the 500 a second that have a turn by
+	// default there are as many at a time as may be asked at once.
+	togetherEach = 16 * time.Millisecond
 )
 
 // found counts what look-ups of prefixes never seen find.
@@ -44,6 +45,35 @@ func (g *gate) nextTogether(t time.Time) time.Time {
 		due = due.Add(togetherEach)
 	}
 	return due
+}
+
+// goTogether waits for the first moment from t on, and returns false if ctx ends before.
+func (g *gate) goTogether(ctx context.Context, t time.Time) bool {
+	select {
+	case <-g.moment(g.nextTogether(t)):
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// moment returns what is closed then. One timer serves all who wait for it.
+func (g *gate) moment(then time.Time) <-chan struct{} {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	at := then.UnixNano()
+	come, ok := g.moments[at]
+	if !ok {
+		come = make(chan struct{})
+		g.moments[at] = come
+		time.AfterFunc(time.Until(then), func() {
+			g.mu.Lock()
+			defer g.mu.Unlock()
+			delete(g.moments, at)
+			close(come)
+		})
+	}
+	return come
 }
 
 // sleepUntil returns false if ctx ends before.

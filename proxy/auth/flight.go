@@ -40,6 +40,7 @@ type flights struct {
 	base   context.Context
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
+	pacer  pacer
 
 	mu     sync.Mutex // held for map operations only
 	flying map[flightKey]*flight
@@ -54,12 +55,13 @@ type flight struct {
 
 // answer is what the tiers said. Without an entry, reason tells why.
 type answer struct {
-	entry  entry
-	reason Reason
-	tier   Tier // where it is from; memory, if it is the last known one
-	note   note // what had been heard when the answer was still to be read
-	again  bool // an eviction came between reading and storing: nothing is known
-	mine   bool // for one of the waiters: the look-up is on their account
+	entry   entry
+	reason  Reason
+	tier    Tier // where it is from; memory, if it is the last known one
+	note    note // what had been heard when the answer was still to be read
+	flooded bool // one of many refusals, which can wait for each other
+	again   bool // an eviction came between reading and storing: nothing is known
+	mine    bool // for one of the waiters: the look-up is on their account
 }
 
 func newFlights(a asker) *flights {
@@ -132,7 +134,11 @@ func (f *flights) land(ctx context.Context, key flightKey, fl *flight, got answe
 	}
 	delete(f.flying, key)
 	fl.answer = got
-	close(fl.done)
+	if got.flooded && ctx.Err() == nil {
+		f.pacer.give(fl)
+	} else {
+		close(fl.done)
+	}
 	if got.entry != nil && f.asker.unconfirmed(key.prefix, got) {
 		f.recheckLocked(key.prefix)
 	}
@@ -156,4 +162,5 @@ func (f *flights) close() {
 	f.mu.Unlock()
 	f.cancel()
 	f.wg.Wait()
+	f.pacer.close()
 }

@@ -19,6 +19,7 @@ type gate struct {
 	all, unseen   *rate.Limiter
 	slots, halves chan struct{}
 	changed       func(failing bool) // called for each change, in order, and so under the lock: it must be quick
+	burst, few    int                // look-ups of prefixes never seen that may have a turn at once; few in a flood
 	phase         time.Duration      // of the moments at which those go who go together
 
 	mu       sync.Mutex
@@ -27,6 +28,7 @@ type gate struct {
 	pause    time.Time // until then nobody asks; then one does
 	vain     int       // look-ups of prefixes never seen that found nothing, in a row
 	lastVain time.Time
+	moments  map[int64]chan struct{} // that somebody waits for, by their time in ns
 }
 
 func newGate(perSecond, concurrency int, changed func(failing bool)) *gate {
@@ -37,8 +39,12 @@ func newGate(perSecond, concurrency int, changed func(failing bool)) *gate {
 		slots:  make(chan struct{}, concurrency),
 		halves: make(chan struct{}, half(concurrency)),
 
+		burst: half(perSecond),
+		few:   half(concurrency),
+
 		changed: changed,
 		phase:   rand.N(togetherEach),
+		moments: make(map[int64]chan struct{}),
 	}
 }
 
@@ -49,13 +55,13 @@ const (
 	sourcePause     = time.Second
 )
 
-// enter waits for permission to ask, until ctx ends. The caller calls leave when it has asked, and told with the
-// result.
-func (g *gate) enter(ctx context.Context, seen bool) (leave func(), err error) {
+// enter waits for permission to ask, until a time or until ctx ends. The caller calls leave when it has asked, and told
+// with the result.
+func (g *gate) enter(ctx context.Context, until time.Time, seen bool) (leave func(), err error) {
 	if g.resting() {
 		return nil, errOverBudget
 	}
-	if !seen && !g.enterUnseen(ctx) {
+	if !seen && !g.enterUnseen(ctx, until) {
 		return nil, errOverBudget
 	}
 	leave = func() {
@@ -64,7 +70,7 @@ func (g *gate) enter(ctx context.Context, seen bool) (leave func(), err error) {
 			<-g.halves
 		}
 	}
-	if err := g.all.Wait(ctx); err == nil && acquire(ctx, g.slots) {
+	if turn(ctx, until, g.all, sleepUntil) && acquire(ctx, until, g.slots) {
 		if !g.paused() { // it may have failed while we waited
 			return leave, nil
 		}
@@ -77,23 +83,43 @@ func (g *gate) enter(ctx context.Context, seen bool) (leave func(), err error) {
 	return nil, errOverBudget
 }
 
-// enterUnseen waits for the half of prefixes never seen, in a flood until it is time for many of them.
-func (g *gate) enterUnseen(ctx context.Context) bool {
-	turn := g.unseen.Reserve()
-	at := time.Now()
-	if wait := turn.Delay(); wait > 0 {
-		if at = at.Add(wait); g.barren() {
-			at = g.nextTogether(at)
-		}
+// enterUnseen waits for the half of prefixes never seen, in a flood until it is time for many of them. What a quiet second
+// has saved up is for those that may be keys.
+func (g *gate) enterUnseen(ctx context.Context, until time.Time) bool {
+	burst, sleep := g.burst, sleepUntil
+	if g.barren() {
+		burst, sleep = g.few, g.goTogether
 	}
-	if deadline, ok := ctx.Deadline(); ok && at.After(deadline) || !sleepUntil(ctx, at) {
+	if g.unseen.Burst() != burst {
+		g.unseen.SetBurst(burst)
+	}
+	return turn(ctx, until, g.unseen, sleep) && acquire(ctx, until, g.halves)
+}
+
+// turn waits for a turn. One that comes too late, or was not waited for, is given back.
+func turn(ctx context.Context, until time.Time, of *rate.Limiter, sleep func(context.Context, time.Time) bool) bool {
+	now := time.Now()
+	turn := of.ReserveN(now, 1)
+	wait := turn.DelayFrom(now)
+	if wait == 0 {
+		return true
+	}
+	if at := now.Add(wait); at.After(until) || !sleep(ctx, at) {
 		turn.Cancel()
 		return false
 	}
-	return acquire(ctx, g.halves)
+	return true
 }
 
-func acquire(ctx context.Context, slots chan struct{}) bool {
+// acquire makes a timer only if it has to wait.
+func acquire(ctx context.Context, until time.Time, slots chan struct{}) bool {
+	select {
+	case slots <- struct{}{}:
+		return true
+	default:
+	}
+	ctx, cancel := context.WithDeadline(ctx, until)
+	defer cancel()
 	select {
 	case slots <- struct{}{}:
 		return true

@@ -13,13 +13,22 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
+// enter asks for permission until ctx ends, or for a minute.
+func enter(ctx context.Context, g *gate, seen bool) (leave func(), err error) {
+	until, limited := ctx.Deadline()
+	if !limited {
+		until = time.Now().Add(time.Minute)
+	}
+	return g.enter(ctx, until, seen)
+}
+
 // enters counts how often the gate lets through within d.
 func enters(t *testing.T, g *gate, seen bool, d time.Duration) (n int) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), d)
 	defer cancel()
 	for {
-		leave, err := g.enter(ctx, seen)
+		leave, err := enter(ctx, g, seen)
 		if err != nil {
 			return n
 		}
@@ -45,7 +54,7 @@ func TestPrefixesNeverSeenLeaveHalfTheSlots(t *testing.T) {
 		g := newGate(1000, 4, func(bool) {})
 		var leaves []func()
 		for range 2 {
-			leave, err := g.enter(t.Context(), false)
+			leave, err := enter(t.Context(), g, false)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -53,11 +62,11 @@ func TestPrefixesNeverSeenLeaveHalfTheSlots(t *testing.T) {
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if _, err := g.enter(ctx, false); !errors.Is(err, errOverBudget) {
+		if _, err := enter(ctx, g, false); !errors.Is(err, errOverBudget) {
 			t.Errorf("a third unseen prefix: %v", err)
 		}
 		for range 2 {
-			leave, err := g.enter(t.Context(), true)
+			leave, err := enter(t.Context(), g, true)
 			if err != nil {
 				t.Fatalf("a seen prefix: %v", err)
 			}

@@ -20,13 +20,15 @@ type quest struct {
 	shared    bool    // the shared cache may be read and written for this prefix
 	seen      Reading // the last reading of the shared cache
 	tier      Tier    // that answered
+	flooded   bool    // the prefix is one of many that nobody knows
 }
 
 // ask walks through the tiers once: the shared cache, and unless a fresh record stands there, the source.
 func (r *Resolver) ask(ctx context.Context, key flightKey) answer {
 	q := &quest{prefix: []byte(key.prefix), why: key.purpose}
 	if _, q.met = r.Memory.Get(q.prefix); !q.met && r.gate.barren() {
-		sleepUntil(ctx, r.gate.nextTogether(time.Now()))
+		q.flooded = true
+		r.gate.goTogether(ctx, time.Now())
 	}
 	q.began = r.clock.steady(time.Now())
 	q.note = r.gens.note(q.prefix)
@@ -93,7 +95,7 @@ func (q *quest) answer(e entry) answer {
 }
 
 func (q *quest) failed(reason Reason) answer {
-	return answer{reason: reason, tier: q.tier, note: q.note}
+	return answer{reason: reason, tier: q.tier, note: q.note, flooded: q.flooded}
 }
 
 // read looks at the shared cache; one that cannot be read is left alone for the rest of the quest.
@@ -203,12 +205,8 @@ func (r *Resolver) query(ctx context.Context, prefix string) ([]Key, error) {
 const lookupShare = flightBudget / 5
 
 func (r *Resolver) enter(ctx context.Context, known bool) (leave func(), err error) {
-	if deadline, ok := ctx.Deadline(); ok {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-lookupShare))
-		defer cancel()
-	}
-	return r.gate.enter(ctx, known)
+	deadline, _ := ctx.Deadline() // flights have one
+	return r.gate.enter(ctx, deadline.Add(-lookupShare), known)
 }
 
 // doubtful says that the source may not answer, so that it is asked before a lease is taken and, if it answers, again

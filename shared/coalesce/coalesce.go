@@ -17,15 +17,15 @@ import (
 type Limits struct {
 	Few   int // so many begin at once
 	Items int // in one call
-	// Who has waited for Patience begins another call, alone, unless there are Most: some call is slow, and company would
-	// have to wait for it. Only if Most is above Few.
+	// Those who have waited for Patience begin another call, unless there are Most: some call is slow. They go together, or
+	// on a busy machine, where every call is slow, each would have one of its own. Only if Most is above Few.
 	Most     int
 	Patience time.Duration
 }
 
 // Over are the limits of calls over so many connections, with so many items in each. Two overlap, so that the server need
-// not wait for the caller; where a call takes longer than two milliseconds, whoever waits has a connection of their own,
-// if there is one.
+// not wait for the caller; where a call takes longer than two milliseconds, those who wait use another connection, if there
+// is one.
 func Over(connections, items int) Limits {
 	return Limits{Few: min(2, connections), Most: connections, Items: items, Patience: 2 * time.Millisecond}
 }
@@ -39,11 +39,13 @@ type Calls[T any] struct {
 	mu      sync.Mutex
 	running int
 	waiting []*waiter[T] // the oldest first
+	timed   bool         // somebody's patience is
 }
 
 type waiter[T any] struct {
-	item T
-	done chan struct{}
+	item  T
+	done  chan struct{}
+	until time.Time // the end of its patience, if that is timed
 }
 
 // New returns calls that are made by call, each in a goroutine of its own. It may keep no items, and bounds itself in time.
@@ -54,19 +56,8 @@ func New[T any](call func(items []T), limits Limits) *Calls[T] {
 // Do has item be part of a call that begins after Do, and returns once that has ended. After an error, which is that of
 // ctx, the call may still be using the item.
 func (c *Calls[T]) Do(ctx context.Context, item T) error {
-	w := &waiter[T]{item, make(chan struct{})}
-	if c.join(w) || c.limits.Most == c.limits.Few {
-		return c.wait(ctx, w)
-	}
-	patience := time.NewTimer(c.limits.Patience)
-	defer patience.Stop()
-	select {
-	case <-w.done:
-		return nil
-	case <-patience.C:
-		c.goAlone(w)
-	case <-ctx.Done():
-	}
+	w := &waiter[T]{item: item, done: make(chan struct{})}
+	c.join(w)
 	return c.wait(ctx, w)
 }
 
@@ -83,7 +74,7 @@ func (c *Calls[T]) wait(ctx context.Context, w *waiter[T]) error {
 }
 
 // join has w wait for a call, and begins one unless enough are under way.
-func (c *Calls[T]) join(w *waiter[T]) (begun bool) {
+func (c *Calls[T]) join(w *waiter[T]) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.waiting = append(c.waiting, w)
@@ -93,27 +84,45 @@ func (c *Calls[T]) join(w *waiter[T]) (begun bool) {
 			runtime.Gosched() // those who can run by now may come along
 			c.make(c.next())
 		})
-		return true
+		return
 	}
-	return false
+	if c.limits.Most > c.limits.Few {
+		w.until = time.Now().Add(c.limits.Patience)
+		c.timeLocked()
+	}
 }
 
-func (c *Calls[T]) goAlone(w *waiter[T]) {
+// timeLocked times the patience of who has waited longest. A timer for each would be set, and stopped again, for each item.
+func (c *Calls[T]) timeLocked() {
+	timed := func(w *waiter[T]) bool { return !w.until.IsZero() }
+	if next := slices.IndexFunc(c.waiting, timed); next >= 0 && !c.timed {
+		c.timed = true
+		time.AfterFunc(time.Until(c.waiting[next].until), c.losePatience)
+	}
+}
+
+// losePatience begins calls for those who have waited for too long.
+func (c *Calls[T]) losePatience() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.running < c.limits.Most && c.leaveLocked(w) {
-		c.running++
-		c.wg.Go(func() { c.make([]*waiter[T]{w}) })
+	now, late := time.Now(), 0
+	for ; late < len(c.waiting) && !now.Before(c.waiting[late].until); late++ {
+		c.waiting[late].until = time.Time{}
 	}
+	for late > 0 && c.running < c.limits.Most {
+		together := c.takeLocked(late)
+		late -= len(together)
+		c.running++
+		c.wg.Go(func() { c.make(together) })
+	}
+	c.timed = false
+	c.timeLocked()
 }
 
-func (c *Calls[T]) leaveLocked(w *waiter[T]) (waited bool) {
-	at := slices.Index(c.waiting, w)
-	if at < 0 {
-		return false
+func (c *Calls[T]) leaveLocked(w *waiter[T]) {
+	if at := slices.Index(c.waiting, w); at >= 0 {
+		c.waiting = slices.Delete(c.waiting, at, at+1)
 	}
-	c.waiting = slices.Delete(c.waiting, at, at+1)
-	return true
 }
 
 // make makes calls until nobody waits.
@@ -134,11 +143,17 @@ func (c *Calls[T]) make(together []*waiter[T]) {
 func (c *Calls[T]) next() []*waiter[T] {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	together := slices.Clone(c.waiting[:min(c.limits.Items, len(c.waiting))])
-	c.waiting = slices.Delete(c.waiting, 0, len(together))
+	together := c.takeLocked(len(c.waiting))
 	if len(together) == 0 {
 		c.running--
 	}
+	return together
+}
+
+// takeLocked takes the first of those who wait, at most n and as many as go into a call.
+func (c *Calls[T]) takeLocked(n int) []*waiter[T] {
+	together := slices.Clone(c.waiting[:min(n, c.limits.Items)])
+	c.waiting = slices.Delete(c.waiting, 0, len(together))
 	return together
 }
 

@@ -83,7 +83,7 @@ func TestThoseWhoComeMeanwhileShareTheNextCall(t *testing.T) {
 }
 
 // A slow call holds nobody up for longer than the patience, while more may be made.
-func TestWhoHasWaitedForLongGoesAlone(t *testing.T) {
+func TestWhoHasWaitedForLongGoesAhead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCaller(coalesce.Limits{Few: 1, Most: 2, Items: 10, Patience: 100 * time.Millisecond})
 		c.come(t, 0, 1)
@@ -93,6 +93,25 @@ func TestWhoHasWaitedForLongGoesAlone(t *testing.T) {
 		c.want(t, []int{0}, []int{1}, []int{2})
 		if second[0] != 1100*time.Millisecond || third[0] != 1800*time.Millisecond {
 			t.Errorf("they waited %v and %v", second[0], third[0])
+		}
+	})
+}
+
+// On a busy machine every call is slow, and as many more as there are late items would make it slower.
+func TestThoseWhoHaveWaitedForLongGoTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCaller(coalesce.Limits{Few: 1, Most: 10, Items: 4, Patience: 100 * time.Millisecond})
+		c.come(t, 0, 1)
+		c.come(t, 1, 7)
+		time.Sleep(50 * time.Millisecond)
+		c.come(t, 7, 8)
+		c.end()
+		sizes := []int{}
+		for _, items := range c.calls {
+			sizes = append(sizes, len(items))
+		}
+		if slices.Sort(sizes); !slices.Equal(sizes, []int{1, 1, 2, 4}) {
+			t.Errorf("calls of %v", c.calls)
 		}
 	})
 }

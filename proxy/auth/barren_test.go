@@ -1,0 +1,132 @@
+package auth
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// barrenGate has just seen a flood.
+func barrenGate(perSecond, concurrency int) *gate {
+	g := newGate(perSecond, concurrency, func(bool) {})
+	for range barrenRow {
+		g.found(0)
+	}
+	return g
+}
+
+func TestWhatAQuietSecondSavedUpIsNotForAFlood(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		most := func(g *gate) int { return enters(t, g, false, 900*time.Millisecond) }
+		if n := most(newGate(200, 4, func(bool) {})); n < 100+80 {
+			t.Errorf("%d look-ups of single prefixes in 0.9 s", n)
+		}
+		if n := most(barrenGate(200, 4)); n < 40 || n > 2+90 {
+			t.Errorf("%d look-ups of a flood in 0.9 s", n)
+		}
+	})
+}
+
+func (g *gate) waitedFor() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.moments)
+}
+
+func TestThoseWhoGoTogetherShareATimer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := barrenGate(1000, 16)
+		ctx, cancel := context.WithCancel(t.Context())
+		var all sync.WaitGroup
+		came := make(chan time.Time, 100)
+		for range cap(came) {
+			all.Go(func() {
+				if g.goTogether(t.Context(), time.Now()) {
+					came <- time.Now()
+				}
+			})
+		}
+		all.Go(func() {
+			if g.goTogether(ctx, time.Now().Add(togetherEach)) {
+				t.Error("went after the end of its context")
+			}
+		})
+		synctest.Wait()
+		if n := g.waitedFor(); n != 2 {
+			t.Errorf("%d moments are waited for, not 2", n)
+		}
+		cancel()
+		all.Wait()
+		first := <-came
+		for range cap(came) - 1 {
+			if next := <-came; !next.Equal(first) {
+				t.Fatalf("one went at %v, another at %v", first, next)
+			}
+		}
+		time.Sleep(2 * togetherEach)
+		synctest.Wait()
+		if n := g.waitedFor(); n != 0 {
+			t.Errorf("%d moments are kept", n)
+		}
+	})
+}
+
+// refuser refuses everybody as one of many.
+type refuser struct{}
+
+func (refuser) ask(context.Context, flightKey) answer {
+	return answer{reason: NoSuchKey, flooded: true}
+}
+func (refuser) overtaken(_ string, _ answer) bool   { return false }
+func (refuser) unconfirmed(_ string, _ answer) bool { return false }
+
+func (f *flights) joinMany(n int) (all []*flight) {
+	for i := range n {
+		all = append(all, f.join([]byte{byte(i)}, asked))
+	}
+	return all
+}
+
+func told(all []*flight) (n int) {
+	for _, fl := range all {
+		select {
+		case <-fl.done:
+			n++
+		default:
+		}
+	}
+	return n
+}
+
+func TestAFloodIsToldAFewAtATime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFlights(refuser{})
+		defer f.close()
+		all := f.joinMany(60)
+		for _, want := range []int{0, 10, 18, 25, 30} {
+			synctest.Wait()
+			if n := told(all); n != want {
+				t.Fatalf("%d of %d are told, not %d", n, len(all), want)
+			}
+			time.Sleep(paceEach)
+		}
+		time.Sleep(20 * paceEach)
+		if n := told(all); n != len(all) {
+			t.Errorf("%d of %d are told in the end", n, len(all))
+		}
+	})
+}
+
+func TestACloseTellsThoseWhoWaitForTheirTurn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFlights(refuser{})
+		all := f.joinMany(60)
+		synctest.Wait()
+		f.close()
+		if n := told(all); n != len(all) {
+			t.Errorf("%d of %d are told", n, len(all))
+		}
+	})
+}
