@@ -6,6 +6,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // barrenGate has just seen a flood.
@@ -98,6 +100,33 @@ func told(all []*flight) (n int) {
 		}
 	}
 	return n
+}
+
+// nothing is a memory and a source without a key.
+type nothing struct{}
+
+func (nothing) Get([]byte) ([]byte, bool)                     { return nil, false }
+func (nothing) Set(_, _ []byte)                               {}
+func (nothing) Delete([]byte)                                 {}
+func (nothing) Len() int                                      { return 0 }
+func (nothing) Lookup(context.Context, string) ([]Key, error) { return nil, nil }
+
+func TestOnlyThoseWhoCameInAFloodAreToldAsOneOfMany(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := New(Config{
+			Memory: nothing{}, Negative: nothing{}, Source: nothing{}, SourceRate: 1000, SourceConcurrency: 16,
+			Metrics: NewMetrics(prometheus.NewRegistry()),
+		})
+		defer r.Close()
+		ctx, cancel := context.WithTimeout(t.Context(), flightBudget)
+		defer cancel()
+		for i := range 2 * barrenRow {
+			got := r.ask(ctx, flightKey{string(rune('a' + i)), asked})
+			if got.reason != NoSuchKey || got.flooded != (i >= barrenRow) {
+				t.Errorf("unknown key %d: %v, one of many: %v", i, got.reason, got.flooded)
+			}
+		}
+	})
 }
 
 func TestAFloodIsToldAFewAtATime(t *testing.T) {

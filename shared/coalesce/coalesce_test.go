@@ -104,8 +104,11 @@ func TestThoseWhoHaveWaitedForLongGoTogether(t *testing.T) {
 		c.come(t, 0, 1)
 		c.come(t, 1, 7)
 		time.Sleep(50 * time.Millisecond)
-		c.come(t, 7, 8)
+		last := c.come(t, 7, 8)
 		c.end()
+		if last[0] != 1100*time.Millisecond {
+			t.Errorf("the last one waited %v", last[0])
+		}
 		sizes := []int{}
 		for _, items := range c.calls {
 			sizes = append(sizes, len(items))
