@@ -39,7 +39,10 @@ func open(ctx context.Context, o options) (*field, error) {
 		return nil, err
 	}
 	f := &field{options: o, Bench: opened}
-	if f.stub, err = f.StartStub(ctx); err == nil {
+	if err = f.AgeLog(ctx); err == nil {
+		f.stub, err = f.StartStub(ctx)
+	}
+	if err == nil {
 		err = f.mint(ctx, usualKeys)
 	}
 	if err != nil {
