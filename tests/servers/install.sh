@@ -7,7 +7,7 @@ missing=
 command -v redis-server >/dev/null || missing="redis-server"
 command -v curl >/dev/null || missing="$missing curl"
 if [ "${1:-}" = all ]; then
-	for program in nginx haproxy caddy pgbouncer; do
+	for program in nginx haproxy caddy pgbouncer wrk; do
 		command -v $program >/dev/null || [ -x /usr/sbin/$program ] || missing="$missing $program"
 	done
 	for module in fastapi uvicorn uvloop httptools asyncpg sqlalchemy redis yaml; do
