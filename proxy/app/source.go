@@ -161,12 +161,35 @@ func (a *App) followSource(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
-	if !a.source.follows.Load() {
-		a.log.Info("the database has no change log: changes of keys are seen by invalidation, DEL or age")
-		<-ctx.Done()
-		return ctx.Err()
+	if err := a.awaitLog(ctx); err != nil {
+		return err
 	}
 	return a.source.follower.Run(ctx, a.resolver.Changed)
+}
+
+// logRetry is how often a change log is looked for where there is none: the bound for who makes one while proxies run.
+const logRetry = 2 * time.Second
+
+// awaitLog returns once there is a change log, or ctx ends. One that cannot be heard is no reason to end a proxy that runs.
+func (a *App) awaitLog(ctx context.Context) error {
+	if a.source.follows.Load() {
+		return nil
+	}
+	a.log.Info("the database has no change log: changes of keys are seen by invalidation, DEL or age")
+	for told := false; ; {
+		if !pause(ctx, logRetry) {
+			return ctx.Err()
+		}
+		err := a.source.prove(ctx)
+		switch {
+		case a.source.follows.Load():
+			a.log.Info("the database has a change log now")
+			return nil
+		case err != nil && !isTransient(err) && !told:
+			told = true
+			a.log.Error("looking for a change log", "error", err)
+		}
+	}
 }
 
 func pause(ctx context.Context, d time.Duration) bool {

@@ -105,6 +105,23 @@ func TestADeletedRedisKeyMakesTheTruthVisibleSoon(t *testing.T) {
 	}
 }
 
+func TestAChangeLogThatIsMadeWhileProxiesRunIsFollowed(t *testing.T) {
+	t.Parallel()
+	api := newExistingAPI(t)
+	proxy := api.proxy()
+	run(t, launch{
+		program: proxyProgram, args: []string{"migrate", "up", "--only", "changelog"}, env: []string{"DATABASE_URL=" + api.stack.url},
+	})
+	execute(t, api.db, "select keygate_watch('organizations', 'api_key_prefix')")
+	eventually(t, "a proxy that follows", func() bool { return proxy.metric("keygate_proxy_changelog_connected") == 1 })
+	for _, active := range []bool{true, false, true} {
+		api.setActive(t, 0, active)
+		within(t, soon, "the truth", func() bool {
+			return (proxy.web.get(proxy.url, "X-API-Key", api.keys[0]).status == http.StatusOK) == active
+		})
+	}
+}
+
 func TestAnInvalidationSendsTheFleetBackToTheSource(t *testing.T) {
 	t.Parallel()
 	s := newStack(t)
