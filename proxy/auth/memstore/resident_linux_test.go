@@ -1,3 +1,6 @@
+// The race detector keeps memory of its own for each byte.
+//go:build !race
+
 package memstore_test
 
 import (
