@@ -32,12 +32,3 @@ func BenchmarkSignature(b *testing.B) {
 		}
 	})
 }
-
-// Every forwarded request is signed. The one is the claim, which the hash is given behind an interface.
-func TestSigningAllocatesNoMoreThanTheClaim(t *testing.T) {
-	s, now, c := parse(t, first), time.Now(), claim()
-	buf := s.AppendSignature(nil, c, now)
-	if got := testing.AllocsPerRun(1000, func() { buf = s.AppendSignature(buf[:0], c, now) }); got > 1 {
-		t.Errorf("%v allocations", got)
-	}
-}
