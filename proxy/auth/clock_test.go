@@ -42,3 +42,20 @@ func TestARecordCanBeAsMuchOlderAsTheAnswerTook(t *testing.T) {
 		t.Errorf("filled between %d and %d, want %d and %d", earliest, latest, c.steady(at)-100, c.steady(at))
 	}
 }
+
+// The clock of Redis is known to a round trip. What may have been filled before a doubt is suspect.
+func TestARecordThatMayBeFromBeforeADoubtIsSuspect(t *testing.T) {
+	const trip = 100
+	r := New(Config{})
+	defer r.Close()
+	at := time.Now()
+	shared := at.UnixMilli()
+	r.clock.heard(shared, at.Add(-trip*time.Millisecond), at)
+	r.doubt()
+	doubted := shared + r.suspectUpTo.Load() - r.clock.steady(at) // by the clock of Redis, if its answer took no time
+	for after, want := range map[int64]bool{-1: true, 0: true, 1: true, trip: true, trip + 1: false} {
+		if _, suspect := r.suspect(&Record{FilledAt: doubted + after}); suspect != want {
+			t.Errorf("filled %d ms after the doubt, it seems: suspect is %v", after, suspect)
+		}
+	}
+}
