@@ -19,7 +19,7 @@ type gate struct {
 	all, unseen   *rate.Limiter
 	slots, halves chan struct{}
 	changed       func(failing bool) // called for each change, in order, and so under the lock: it must be quick
-	burst, few    int                // look-ups of prefixes never seen that may have a turn at once; few in a flood
+	burst         int                // look-ups of prefixes never seen that may have a turn at once, but in a flood
 	phase         time.Duration      // of the moments at which those go who go together
 
 	mu       sync.Mutex
@@ -39,9 +39,7 @@ func newGate(perSecond, concurrency int, changed func(failing bool)) *gate {
 		slots:  make(chan struct{}, concurrency),
 		halves: make(chan struct{}, half(concurrency)),
 
-		burst: half(perSecond),
-		few:   half(concurrency),
-
+		burst:   half(perSecond),
 		changed: changed,
 		phase:   rand.N(togetherEach),
 		moments: make(map[int64]chan struct{}),
@@ -88,7 +86,7 @@ func (g *gate) enter(ctx context.Context, until time.Time, seen bool) (leave fun
 func (g *gate) enterUnseen(ctx context.Context, until time.Time) bool {
 	burst, sleep := g.burst, sleepUntil
 	if g.barren() {
-		burst, sleep = g.few, g.goTogether
+		burst, sleep = cap(g.halves), g.goTogether
 	}
 	if g.unseen.Burst() != burst {
 		g.unseen.SetBurst(burst)
@@ -99,13 +97,13 @@ func (g *gate) enterUnseen(ctx context.Context, until time.Time) bool {
 // turn waits for a turn. One that comes too late, or was not waited for, is given back.
 func turn(ctx context.Context, until time.Time, of *rate.Limiter, sleep func(context.Context, time.Time) bool) bool {
 	now := time.Now()
-	turn := of.ReserveN(now, 1)
-	wait := turn.DelayFrom(now)
+	reserved := of.ReserveN(now, 1)
+	wait := reserved.DelayFrom(now)
 	if wait == 0 {
 		return true
 	}
 	if at := now.Add(wait); at.After(until) || !sleep(ctx, at) {
-		turn.Cancel()
+		reserved.Cancel()
 		return false
 	}
 	return true

@@ -58,17 +58,11 @@ func New[T any](call func(items []T), limits Limits) *Calls[T] {
 func (c *Calls[T]) Do(ctx context.Context, item T) error {
 	w := &waiter[T]{item: item, done: make(chan struct{})}
 	c.join(w)
-	return c.wait(ctx, w)
-}
-
-func (c *Calls[T]) wait(ctx context.Context, w *waiter[T]) error {
 	select {
 	case <-w.done:
 		return nil
 	case <-ctx.Done():
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		c.leaveLocked(w)
+		c.leave(w)
 		return ctx.Err()
 	}
 }
@@ -119,7 +113,10 @@ func (c *Calls[T]) losePatience() {
 	c.timeLocked()
 }
 
-func (c *Calls[T]) leaveLocked(w *waiter[T]) {
+// leave has w wait no longer, unless it is in a call by now.
+func (c *Calls[T]) leave(w *waiter[T]) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if at := slices.Index(c.waiting, w); at >= 0 {
 		c.waiting = slices.Delete(c.waiting, at, at+1)
 	}

@@ -53,6 +53,14 @@ func (c *caller) end() {
 	c.Close()
 }
 
+// sizes are how many items each call had. It is for after the end.
+func (c *caller) sizes() (all []int) {
+	for _, items := range c.calls {
+		all = append(all, len(items))
+	}
+	return all
+}
+
 func (c *caller) want(t *testing.T, want ...[]int) {
 	t.Helper()
 	c.end()
@@ -72,11 +80,7 @@ func TestThoseWhoComeMeanwhileShareTheNextCall(t *testing.T) {
 		if !slices.Equal(took, []time.Duration{1.5e9, 1.5e9, 1.5e9, 2.5e9, 2.5e9}) {
 			t.Errorf("they waited %v", took)
 		}
-		sizes := []int{}
-		for _, items := range c.calls {
-			sizes = append(sizes, len(items))
-		}
-		if !slices.Equal(sizes, []int{1, 3, 2}) {
+		if sizes := c.sizes(); !slices.Equal(sizes, []int{1, 3, 2}) {
 			t.Errorf("calls of %v items", sizes)
 		}
 	})
@@ -109,11 +113,7 @@ func TestThoseWhoHaveWaitedForLongGoTogether(t *testing.T) {
 		if last[0] != 1100*time.Millisecond {
 			t.Errorf("the last one waited %v", last[0])
 		}
-		sizes := []int{}
-		for _, items := range c.calls {
-			sizes = append(sizes, len(items))
-		}
-		if slices.Sort(sizes); !slices.Equal(sizes, []int{1, 1, 2, 4}) {
+		if sizes := c.sizes(); !slices.Equal(slices.Sorted(slices.Values(sizes)), []int{1, 1, 2, 4}) {
 			t.Errorf("calls of %v", c.calls)
 		}
 	})

@@ -40,9 +40,6 @@ func open(ctx context.Context, o options) (*bench, error) {
 	b := &bench{options: o, Bench: opened}
 	err = b.SQL(ctx, "postgres", "create database "+rivalDatabase)
 	if err == nil {
-		err = b.AgeLog(ctx)
-	}
-	if err == nil {
 		b.keys, err = b.CreateKeys(ctx, keyCount)
 	}
 	if err == nil {

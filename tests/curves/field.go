@@ -39,10 +39,7 @@ func open(ctx context.Context, o options) (*field, error) {
 		return nil, err
 	}
 	f := &field{options: o, Bench: opened}
-	if err = f.AgeLog(ctx); err == nil {
-		f.stub, err = f.StartStub(ctx)
-	}
-	if err == nil {
+	if f.stub, err = f.StartStub(ctx); err == nil {
 		err = f.mint(ctx, usualKeys)
 	}
 	if err != nil {

@@ -60,7 +60,8 @@ func OpenServers(settings ...string) (b *Bench, err error) {
 	return b, err
 }
 
-// Open is OpenServers, and makes keygate's tables. The programs are those in bin.
+// Open is OpenServers, makes PostgreSQL like one that has run for a while, and keygate's tables. The programs are those in
+// bin.
 func Open(ctx context.Context, bin string, settings ...string) (b *Bench, err error) {
 	if b, err = OpenServers(settings...); err != nil {
 		return b, err
@@ -71,6 +72,9 @@ func Open(ctx context.Context, bin string, settings ...string) (b *Bench, err er
 		}
 	}()
 	if b.bin, err = filepath.Abs(bin); err != nil {
+		return b, err
+	}
+	if err = b.ageLog(ctx); err != nil {
 		return b, err
 	}
 	if err = b.SQL(ctx, "postgres", "create database "+OwnDatabase); err != nil {
@@ -127,17 +131,16 @@ func (b *Bench) SQL(ctx context.Context, database, statement string, arguments .
 	return errors.Join(err, conn.Close(ctx))
 }
 
-// AgeLog brings PostgreSQL into the state of one that has run for a while: it has the files that its log needs, up to its
+// ageLog brings PostgreSQL into the state of one that has run for a while: it has the files that its log needs, up to its
 // default max_wal_size of a gigabyte, and uses them again. A new cluster makes one for each 16 MiB, and all commits wait
 // while it is filled with zeros: some 40 ms, once a second at 14,000 events a second. It takes five seconds.
-func (b *Bench) AgeLog(ctx context.Context) error {
-	const segments = 64
+func (b *Bench) ageLog(ctx context.Context) error {
 	const advance = `do $$ begin
-		for i in 1..%d loop
+		for i in 1..64 loop
 			perform pg_logical_emit_message(false, '', ''), pg_switch_wal();
 		end loop;
 	end $$`
-	if err := b.SQL(ctx, "postgres", fmt.Sprintf(advance, segments)); err != nil {
+	if err := b.SQL(ctx, "postgres", advance); err != nil {
 		return err
 	}
 	return b.SQL(ctx, "postgres", "checkpoint")

@@ -268,7 +268,12 @@ func unreachable(tb testing.TB) *pgsource.Source {
 
 func ownTables(tb testing.TB) (*database.DB, string) {
 	tb.Helper()
-	url := servers.Postgres(tb).Database(tb)
+	return tablesOn(tb, servers.Postgres(tb))
+}
+
+func tablesOn(tb testing.TB, server *servers.PostgresServer) (*database.DB, string) {
+	tb.Helper()
+	url := server.Database(tb)
 	migrate(tb, url)
 	return dial(tb, url), url
 }

@@ -112,9 +112,7 @@ func TestARevocationDoesNotWaitForAnImport(t *testing.T) {
 // Its row is old when it becomes visible, and must stay until every follower can have seen it.
 func TestARowOfALongTransactionIsNotPrunedAsItCommits(t *testing.T) {
 	// A server to itself: nothing is pruned that a transaction of another test, in whatever database, might be too old for.
-	url := servers.StartPostgres(t).Database(t)
-	migrate(t, url)
-	db := dial(t, url)
+	db, _ := tablesOn(t, servers.StartPostgres(t))
 	authtest.SeedKeys(t, db, "o", "zap_live_long", "zap_live_b", "zap_live_c")
 	const age = `update keygate_changes set changed_at = now() - interval '2 hours'
 		where changed_at > now() - interval '1 hour'`
