@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -112,6 +113,7 @@ type proxy struct {
 	memory *memstore.Store
 	truth  *truth
 	series *prometheus.Registry
+	asked  atomic.Int64
 }
 
 // settings of a proxy. Zero values are those of production, but for a Redis deadline that a busy machine keeps.
@@ -264,8 +266,14 @@ func (w *waiting) Done() <-chan struct{} {
 	return w.Context.Done()
 }
 
-// Resolve asks from nowhere: nobody is charged.
+// Resolve asks from nowhere: nobody is charged. Every other time it first asks for what memory can tell, as event loops do.
 func (p *proxy) Resolve(ctx context.Context, key []byte) auth.Decision {
+	if p.asked.Add(1)%2 == 0 {
+		if d, known := p.Recall(key); known {
+			p.Recalled(d)
+			return d
+		}
+	}
 	return p.Resolver.Resolve(ctx, key, netip.Addr{})
 }
 

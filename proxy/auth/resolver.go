@@ -136,6 +136,36 @@ func (r *Resolver) Resolve(ctx context.Context, key []byte, from netip.Addr) Dec
 	return r.Metrics.decided(d)
 }
 
+// Recall answers as Resolve does, if memory alone can tell that the key may pass, and never waits. False says nothing:
+// Resolve is to be asked. Who acts upon the answer says so by Recalled; until then it does not count.
+func (r *Resolver) Recall(key []byte) (Decision, bool) {
+	prefix, ok := r.Format.Split(key)
+	if !ok {
+		return Decision{}, false
+	}
+	now := time.Now()
+	steady, n := r.clock.steady(now), r.gens.note(prefix)
+	e := r.copyOf(prefix, n)
+	if e == nil || !fresh(e, n, steady) {
+		return Decision{}, false
+	}
+	due := steady >= e.refreshAt()
+	d := decide(e, &presented{key: key, sha: sha256.Sum256(key), pepper: r.Pepper}, prefix, now)
+	if d.Reason != Allowed {
+		return Decision{}, false
+	}
+	if due {
+		r.flights.join(prefix, asked)
+	}
+	return d, true
+}
+
+// Recalled counts an answer of Recall.
+func (r *Resolver) Recalled(d Decision) {
+	r.Metrics.looked(TierMemory, hit)
+	r.Metrics.decided(d)
+}
+
 // lookUp asks the other tiers. Who has spent what their address may ask for waits for another flight than those who have
 // not: nobody is refused because of whom they wait with.
 func (r *Resolver) lookUp(ctx context.Context, prefix []byte, n note, from netip.Addr, now time.Time) (entry, Reason) {
