@@ -14,12 +14,12 @@ import (
 
 // answer passes on the answer whose head is in the connection's buffer, and gives the connection back, or sees to it
 // that this happens once the body has been streamed.
-func (c *call) answer(h head) error {
+func (c *call) answer(h Head) error {
 	var err error
 	switch {
-	case h.status == fasthttp.StatusSwitchingProtocols:
+	case h.Status == fasthttp.StatusSwitchingProtocols:
 		err = c.switchProtocols(h)
-	case h.length < 0 || h.length > maxHeld:
+	case h.Length < 0 || h.Length > maxHeld:
 		err = c.answerStream(h)
 	default:
 		err = c.answerHeld(h)
@@ -32,17 +32,14 @@ func (c *call) answer(h head) error {
 
 // fill has fasthttp read the head from the connection's buffer. What is not to be passed on is taken out before, by
 // moving what stands in front of it; so nothing that was dropped can mean anything to fasthttp. Names keep their case.
-func (c *call) fill(h head) error {
-	section, _ := c.up.R.Peek(h.size)
+func (c *call) fill(h Head) error {
+	section, _ := c.up.R.Peek(h.Size)
 	section[len("HTTP/1.")] = '1'
 	first := section[:bytes.IndexByte(section, '\n')+1]
 	connection := c.lines.HasConnection()
-	from := h.size - len(crlf)
+	from := h.Size - len(crlf)
 	for _, line := range slices.Backward(c.lines) {
-		switch {
-		case line.Kind == header.TransferEncoding, line.Kind == header.Connection, line.Kind == header.HopByHop,
-			line.Kind == header.Upgrade, line.Kind == header.Other && connection && c.lines.Named(line.Name):
-		default:
+		if Passes(&line, c.lines, connection) {
 			from -= len(line.Raw)
 			copy(section[from:], line.Raw)
 		}
@@ -65,11 +62,11 @@ func (c *call) fill(h head) error {
 }
 
 // answerHeld reads a short body before the client gets to see anything of the answer.
-func (c *call) answerHeld(h head) error {
+func (c *call) answerHeld(h Head) error {
 	if err := c.fill(h); err != nil {
 		return err
 	}
-	resp, size := &c.ctx.Response, int(h.length)
+	resp, size := &c.ctx.Response, int(h.Length)
 	if size <= c.up.R.Buffered() {
 		body, _ := c.up.R.Peek(size)
 		resp.SetBody(body)
@@ -85,12 +82,12 @@ func (c *call) answerHeld(h head) error {
 	if c.upload != nil {
 		c.upload.settle(h, false)
 	}
-	c.drop(h.keep)
+	c.drop(h.Keep)
 	return nil
 }
 
 // answerStream leaves the body to be read while it is written to the client.
-func (c *call) answerStream(h head) error {
+func (c *call) answerStream(h Head) error {
 	if c.end == nil {
 		if err := c.f.begin(c); err != nil {
 			return err
@@ -103,7 +100,7 @@ func (c *call) answerStream(h head) error {
 		c.upload.settle(h, true)
 	}
 	s := newStream(c, h)
-	if h.length < 0 && !c.http11 { // fasthttp would use chunks
+	if h.Length < 0 && !c.http11 { // fasthttp would use chunks
 		c.ctx.Response.Header.SetConnectionClose()
 		c.takeOver(func(net.Conn) error {
 			_, err := s.WriteTo(nil)
@@ -113,6 +110,6 @@ func (c *call) answerStream(h head) error {
 	}
 	c.goesOn = true
 	c.ctx.Response.ImmediateHeaderFlush = true
-	c.ctx.Response.SetBodyStream(s, int(max(h.length, header.Chunked)))
+	c.ctx.Response.SetBodyStream(s, int(max(h.Length, header.Chunked)))
 	return nil
 }

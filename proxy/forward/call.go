@@ -35,11 +35,11 @@ type call struct {
 	doubtful   bool // an attempt was sent and broke off: it may have been executed
 	refused    bool // ctx.Response holds a 503 that is being asked again
 
-	lines  header.Lines   // of the answer; they alias the connection's buffer
-	up     *upstream.Conn // nil: none was had
-	upload *upload        // nil unless body is being sent
-	end    func()         // nil unless the exchange may take long
-	goesOn bool           // after Forward: the call is not used again
+	lines  header.Lines        // of the answer; they alias the connection's buffer
+	up     *upstream.Conn      // nil: none was had
+	upload *upload             // nil unless body is being sent
+	end    func() (uncut bool) // nil unless the exchange may take long
+	goesOn bool                // after Forward: the call is not used again
 }
 
 func (c *call) release() {
@@ -52,6 +52,9 @@ func (c *call) release() {
 
 func (c *call) run() error {
 	if err := c.prepare(); err != nil {
+		if begun := c.exchange.Begun; begun != nil {
+			begun.Up.Release(false)
+		}
 		return err
 	}
 	g := c.f.cfg.Upstreams.Route(c.exchange.Target)
@@ -121,15 +124,10 @@ func (c *call) saysUnavailable() bool {
 
 // attempt asks one upstream. After an error nothing goes on, and the connection is closed.
 func (c *call) attempt(g *upstream.Group) error {
-	var err error
-	if c.up, err = g.Get(c.repeated); err != nil {
+	var h Head
+	err := c.send(g)
+	if c.up == nil {
 		return err
-	}
-	var h head
-	if c.body == nil {
-		err = c.up.Send(c.out, c.f.cfg.ResponseTimeout)
-	} else {
-		err = c.startUpload()
 	}
 	if err == nil {
 		h, err = c.readHead()
@@ -152,6 +150,26 @@ func (c *call) attempt(g *upstream.Group) error {
 	return err
 }
 
+// send has the request on its way, or leaves it to the reading of the answer. It leaves no connection if none was had.
+func (c *call) send(g *upstream.Group) (err error) {
+	if begun := c.exchange.Begun; begun != nil {
+		c.exchange.Begun, c.up = nil, begun.Up
+		if len(begun.Unsent) > 0 {
+			var n int
+			n, err = c.up.Write(begun.Unsent)
+			c.up.Sent = c.up.Sent || n > 0
+		}
+		return err
+	}
+	if c.up, err = g.Get(c.repeated); err != nil {
+		return err
+	}
+	if c.body == nil {
+		return c.up.Send(c.out, c.f.cfg.ResponseTimeout)
+	}
+	return c.startUpload()
+}
+
 // drop ends what belongs to the exchange, unless it has ended, and gives its connection back.
 func (c *call) drop(reuse bool) {
 	if c.up == nil {
@@ -161,7 +179,7 @@ func (c *call) drop(reuse bool) {
 		reuse = c.upload.stop() && reuse
 	}
 	if c.end != nil {
-		c.end()
+		reuse = c.end() && reuse
 	}
 	c.up.Release(reuse)
 	c.end, c.up = nil, nil

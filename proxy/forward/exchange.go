@@ -59,8 +59,21 @@ type Exchange struct {
 	// connections are spliced once the handler has returned. It is ignored in a request with a body.
 	Upgrade string
 
+	// Begun, unless nil, says that an attempt is under way. Header is not looked at then.
+	Begun *Begun
+
 	// Watch, unless nil, is called if the exchange may take long: its request body or its answer is streamed, or it
 	// becomes a tunnel. cut may be called by any goroutine at any time, also too late, and breaks the exchange off on
 	// both sides. stop is called once when the exchange has ended, possibly after Forward returned.
 	Watch func(cut func()) (stop func())
+}
+
+// Begun is a first attempt that somebody else has made, up to the point where Forward is to go on with it.
+type Begun struct {
+	Request []byte         // as it was sent, to be sent once more if need be
+	Unsent  []byte         // its rest, which the socket did not take
+	Up      *upstream.Conn // that it was sent on; Resume has been called
+	At      time.Time      // when it began
+
+	RequestID []byte // the one that the upstream was told, if it is not the client's own
 }

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/valyala/fasthttp"
+
+	"keygate/proxy/upstream"
 )
 
 var errClosed = fmt.Errorf("%w: the forwarder is closed", ErrUnreachable)
@@ -53,6 +55,16 @@ func (f *Forwarder) Forward(ctx *fasthttp.RequestCtx, exchange Exchange) error {
 	return err
 }
 
+// Idle returns an idle connection to the upstream that target is meant for, if possible one that is watched by watcher, and
+// nil if there is none, or none that Start and Receive can use. Whoever takes it forwards a request by himself, and tells
+// Answered what became of it, or has Forward go on with it.
+func (f *Forwarder) Idle(target []byte, watcher any) *upstream.Conn {
+	return f.cfg.Upstreams.Route(target).Idle(watcher)
+}
+
+// Answered counts an answer to a request that was forwarded without Forward.
+func (f *Forwarder) Answered(status int) { f.metrics.observe(status, nil) }
+
 // Close breaks off what is still streamed or spliced, waits until that is over, and closes the upstreams. It is to be
 // called once the server has been shut down: requests that come later fail with ErrUnreachable.
 func (f *Forwarder) Close() {
@@ -79,11 +91,12 @@ func (f *Forwarder) begin(c *call) error {
 	if c.exchange.Watch != nil {
 		unwatch = c.exchange.Watch(cut)
 	}
-	c.end = func() {
-		over.Do(func() {})
+	c.end = func() (uncut bool) {
+		over.Do(func() { uncut = true })
 		unclose()
 		unwatch()
 		f.ended.Done()
+		return uncut
 	}
 	return nil
 }

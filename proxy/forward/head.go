@@ -24,33 +24,33 @@ var (
 	lastChunk = []byte("0\r\n\r\n")
 )
 
-// head is what the head of an answer says of its body and of its connection.
-type head struct {
-	size   int // of the head itself
-	status int
-	length int64 // of the body: bytes, header.Chunked or header.UntilClose
-	keep   bool  // the connection may be used again
+// Head is what the head of an answer says of its body and of its connection.
+type Head struct {
+	Size   int // of the head itself
+	Status int
+	Length int64 // of the body: bytes, header.Chunked or header.UntilClose
+	Keep   bool  // the connection may be used again
 }
 
 func bad(what any) error { return fmt.Errorf("%w: %v", ErrBadResponse, what) }
 
 // readHead returns the head of the final answer and leaves it in the connection's buffer.
-func (c *call) readHead() (head, error) {
+func (c *call) readHead() (Head, error) {
 	for range maxInterim {
 		section, err := c.peekHead()
 		if err != nil {
-			return head{}, err
+			return Head{}, err
 		}
-		h, err := c.parseHead(section)
-		if err != nil {
-			return head{}, bad(err)
+		var h Head
+		if h, c.lines, err = ParseHead(section, c.isHead, c.lines[:0]); err != nil {
+			return Head{}, bad(err)
 		}
-		if h.status >= 200 || h.status == fasthttp.StatusSwitchingProtocols {
+		if h.Status >= 200 || h.Status == fasthttp.StatusSwitchingProtocols {
 			return h, nil
 		}
-		_, _ = c.up.R.Discard(h.size)
+		_, _ = c.up.R.Discard(h.Size)
 	}
-	return head{}, bad("too many interim answers")
+	return Head{}, bad("too many interim answers")
 }
 
 // peekHead waits for a whole head, and returns it with the empty line that ends it.
@@ -79,20 +79,32 @@ func (c *call) peekHead() ([]byte, error) {
 	}
 }
 
-// parseHead reads a head so strictly that no two readers could frame the answer differently.
-func (c *call) parseHead(section []byte) (h head, err error) {
+// ParseHead reads the head of an answer, from its first line to the empty one, and appends its lines to lines. It is so
+// strict that no two readers could frame the answer differently.
+func ParseHead(section []byte, toHead bool, lines header.Lines) (Head, header.Lines, error) {
 	first, rest, _ := bytes.Cut(section, crlf)
 	status, http11, err := header.ParseStatus(first)
+	if err == nil {
+		lines, err = header.Parse(lines, rest)
+	}
 	if err != nil {
-		return h, err
+		return Head{}, lines, err
 	}
-	if c.lines, err = header.Parse(c.lines[:0], rest); err != nil {
-		return h, err
-	}
-	length, err := c.lines.BodyLength(http11)
-	if c.isHead || status < 200 || status == fasthttp.StatusNoContent || status == fasthttp.StatusNotModified {
+	length, err := lines.BodyLength(http11)
+	if toHead || status < 200 || status == fasthttp.StatusNoContent || status == fasthttp.StatusNotModified {
 		length = 0
 	}
-	keep := http11 && length != header.UntilClose && !c.lines.Named([]byte("close"))
-	return head{size: len(section), status: status, length: length, keep: keep}, err
+	keep := http11 && length != header.UntilClose && !lines.Named([]byte("close"))
+	return Head{Size: len(section), Status: status, Length: length, Keep: keep}, lines, err
+}
+
+// Passes says whether a line of an answer is for the client: it is not about the upstream's connection or framing by chunks.
+func Passes(line *header.Line, lines header.Lines, connection bool) bool {
+	switch line.Kind {
+	case header.TransferEncoding, header.Connection, header.HopByHop, header.Upgrade:
+		return false
+	case header.Other:
+		return !connection || !lines.Named(line.Name)
+	}
+	return true
 }

@@ -26,9 +26,7 @@ func (c *call) prepare() error {
 	if c.tooLarge(c.length) {
 		return ErrBodyTooLarge
 	}
-	c.out = append(append(c.out, c.ctx.Method()...), ' ')
-	c.out = append(append(c.out, c.exchange.Target...), " HTTP/1.1\r\n"...)
-	c.out = append(c.out, c.exchange.Header...)
+	c.out = AppendHead(c.out, c.ctx.Method(), c.exchange.Target, c.exchange.Header)
 	if body == nil {
 		c.safe = c.isHead || h.IsGet() || h.IsOptions()
 		if protocol := c.exchange.Upgrade; protocol != "" {
@@ -38,8 +36,7 @@ func (c *call) prepare() error {
 	} else if c.exchange.Upgrade = ""; c.length == header.Chunked {
 		c.out = append(c.out, "Transfer-Encoding: chunked\r\n"...)
 	} else {
-		c.out = strconv.AppendInt(append(c.out, "Content-Length: "...), c.length, 10)
-		c.out = append(c.out, "\r\n"...)
+		c.out = AppendLength(c.out, c.length)
 	}
 	c.out = append(c.out, "\r\n"...)
 	if body != nil && (c.length == header.Chunked || c.length > maxHeld) {
@@ -49,10 +46,28 @@ func (c *call) prepare() error {
 	for _, prefix := range c.f.cfg.Idempotent {
 		c.idempotent = c.idempotent || bytes.HasPrefix(c.exchange.Target, []byte(prefix))
 	}
-	if body == nil {
-		return nil
+	if body != nil {
+		if err := c.hold(body, int(c.length)); err != nil {
+			return err
+		}
 	}
-	return c.hold(body, int(c.length))
+	if c.exchange.Begun != nil { // the same bytes, lest a repeat be taken for another request
+		c.out = append(c.out[:0], c.exchange.Begun.Request...)
+	}
+	return nil
+}
+
+// AppendHead appends the first line of a request and the lines of its Exchange.
+func AppendHead(dst, method, target, lines []byte) []byte {
+	dst = append(append(dst, method...), ' ')
+	dst = append(append(dst, target...), " HTTP/1.1\r\n"...)
+	return append(dst, lines...)
+}
+
+// AppendLength appends the line that frames a body of known length.
+func AppendLength(dst []byte, length int64) []byte {
+	dst = strconv.AppendInt(append(dst, "Content-Length: "...), length, 10)
+	return append(dst, "\r\n"...)
 }
 
 // hold reads a body behind the head. The client may take its time, but may not stall.

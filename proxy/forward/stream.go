@@ -60,7 +60,7 @@ func (p *pipe) seal(frame []byte, n int) []byte {
 type stream struct {
 	c       *call
 	src     io.Reader
-	length  int64 // as in head
+	length  int64 // as in Head
 	read    int64
 	keep    bool // the connection may be used again, if the body is read to its end
 	chunked bool // towards the client
@@ -69,13 +69,13 @@ type stream struct {
 
 var _ fasthttp.BodyWriterTo = (*stream)(nil)
 
-func newStream(c *call, h head) *stream {
-	s := &stream{c: c, src: c.up.R, length: h.length, keep: h.keep, chunked: h.length < 0 && c.http11}
+func newStream(c *call, h Head) *stream {
+	s := &stream{c: c, src: c.up.R, length: h.Length, keep: h.Keep, chunked: h.Length < 0 && c.http11}
 	switch {
-	case h.length == header.Chunked:
+	case h.Length == header.Chunked:
 		s.src = httputil.NewChunkedReader(c.up.R)
-	case h.length >= 0:
-		s.src = io.LimitReader(c.up.R, h.length)
+	case h.Length >= 0:
+		s.src = io.LimitReader(c.up.R, h.Length)
 	}
 	return s
 }

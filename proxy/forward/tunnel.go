@@ -13,7 +13,7 @@ import (
 const tunnelFrame = 8 << 10
 
 // switchProtocols passes an answer of 101 on and joins the two connections.
-func (c *call) switchProtocols(h head) error {
+func (c *call) switchProtocols(h Head) error {
 	protocol, err := c.lines.One(header.Upgrade)
 	if err != nil || protocol == nil || c.exchange.Upgrade == "" ||
 		!strings.EqualFold(string(protocol.Value), c.exchange.Upgrade) {

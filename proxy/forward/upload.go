@@ -134,13 +134,13 @@ func (u *upload) stop() (whole bool) {
 // settle is called when the answer has come, or has begun if it is streamed. A refusal stops the upload, but an upstream
 // that merely answers early may still want the rest. So if the answer is streamed, the client is kept from being read
 // until resume, that the handler may return while the upload goes on.
-func (u *upload) settle(h head, streamed bool) {
+func (u *upload) settle(h Head, streamed bool) {
 	var patience <-chan time.Time
 	var suspend chan<- struct{}
 	if streamed {
 		patience, suspend = time.After(suspendFor), u.reading
 	}
-	if h.status < 400 && (h.keep || streamed) {
+	if h.Status < 400 && (h.Keep || streamed) {
 		select {
 		case <-u.finished:
 		case suspend <- struct{}{}:

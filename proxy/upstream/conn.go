@@ -29,14 +29,19 @@ type Conn struct {
 	Sent     bool // some of this exchange's request was accepted
 	Answered bool // something came back
 
+	// Watcher is who waits for this connection's answers in a way of their own; it stays while the connection is idle.
+	Watcher any
+
 	group  *Group // that it was got from
 	target *target
 	raw    syscall.RawConn
+	fd     uintptr // valid until the connection is closed
 	tls    bool
 	usedAt time.Time
 	until  time.Time // the read deadline in force
 
 	request []byte // leaves with the next Read
+	unread  []byte // what was received already; it comes first
 	into    []byte
 	n       int
 	err     error
@@ -49,26 +54,33 @@ func newConn(nc, socket net.Conn, t *target) *Conn {
 	}
 	c := &Conn{Conn: nc, tls: nc != socket, target: t}
 	c.raw, _ = socket.(syscall.Conn).SyscallConn() // fails for no socket that was dialled
+	_ = c.raw.Control(func(fd uintptr) { c.fd = fd })
 	c.step = c.sendAndReceive
 	return c
 }
 
-// begin gives the connection a reader, which idle ones go without.
+// begin makes the connection that of an exchange.
 func (c *Conn) begin(now time.Time, reused bool) {
 	c.usedAt, c.Reused = now, reused
-	c.Sent, c.Answered, c.request = false, false, nil
+	c.Sent, c.Answered, c.request, c.unread = false, false, nil, nil
+}
+
+// read gives the connection a reader, which idle ones go without.
+func (c *Conn) read() {
 	c.R = readers.Get().(*bufio.Reader)
 	c.R.Reset(c)
 }
 
 // Release gives the connection back, to be reused if nothing is left of the answer, and else closed.
 func (c *Conn) Release(reuse bool) {
-	reuse = reuse && c.R.Buffered() == 0
-	if c.R.Size() == readerSize {
-		c.R.Reset(nil)
-		readers.Put(c.R)
+	if reuse = reuse && len(c.unread) == 0; c.R != nil {
+		reuse = reuse && c.R.Buffered() == 0
+		if c.R.Size() == readerSize {
+			c.R.Reset(nil)
+			readers.Put(c.R)
+		}
+		c.R = nil
 	}
-	c.R = nil
 	c.target.put(c, reuse)
 }
 
@@ -119,6 +131,11 @@ func (c *Conn) Begin(request []byte, patience time.Duration) error {
 // for the socket: there the read that proves a pooled connection quiet takes the place of the futile one that would
 // otherwise precede the wait. That saves a system call, 0.9 of 23 µs, on each request.
 func (c *Conn) Read(p []byte) (int, error) {
+	if len(c.unread) > 0 {
+		n := copy(p, c.unread)
+		c.unread = c.unread[n:]
+		return n, nil
+	}
 	if c.request == nil {
 		n, err := c.Conn.Read(p)
 		c.Answered = c.Answered || n > 0

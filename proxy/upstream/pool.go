@@ -15,6 +15,7 @@ func (t *target) get(fresh bool) (*Conn, error) {
 	}
 	if c != nil {
 		c.begin(now, true)
+		c.read()
 		return c, nil
 	}
 	if c, err = t.dial(); err != nil {
@@ -23,21 +24,19 @@ func (t *target) get(fresh bool) (*Conn, error) {
 		return nil, fmt.Errorf("%w: connecting: %w", ErrUnreachable, err)
 	}
 	c.begin(time.Now(), false)
+	c.read()
 	return c, nil
 }
 
-// take returns an idle connection, or nil if one is to be opened, which counts from now on. One that has been idle for
-// too long is not used even if nobody has closed it yet: the upstream may be about to.
+// take returns an idle connection, or nil if one is to be opened, which counts from now on.
 func (t *target) take(fresh bool, now time.Time) (*Conn, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if n := len(t.idle); n > 0 && now.Sub(t.idle[n-1].usedAt) > t.set.cfg.IdleTimeout {
-		t.closeIdleLocked(n)
-	}
+	t.closeStaleLocked(now)
 	full := t.open >= t.set.cfg.MaxConns
 	if last := len(t.idle) - 1; last >= 0 && (full || !fresh) {
-		c := t.idle[last]
-		t.idle[last], t.idle = nil, t.idle[:last]
+		c := t.idle[last].Conn
+		t.idle[last], t.idle = idleConn{}, t.idle[:last]
 		return c, nil
 	}
 	if full {
@@ -47,12 +46,20 @@ func (t *target) take(fresh bool, now time.Time) (*Conn, error) {
 	return nil, nil
 }
 
+// closeStaleLocked closes all idle connections if the one used last has been idle for too long, and nobody has closed it
+// yet: the upstream may be about to.
+func (t *target) closeStaleLocked(now time.Time) {
+	if n := len(t.idle); n > 0 && now.Sub(t.idle[n-1].usedAt) > t.set.cfg.IdleTimeout {
+		t.closeIdleLocked(n)
+	}
+}
+
 // put takes a connection back after an exchange.
 func (t *target) put(c *Conn, reuse bool) {
 	c.usedAt = time.Now()
 	t.mu.Lock()
 	if reuse = reuse && !t.closed; reuse {
-		t.idle = append(t.idle, c)
+		t.idle = append(t.idle, idleConn{c, c.Watcher})
 		if t.sweep == nil {
 			t.sweep = time.AfterFunc(t.set.cfg.IdleTimeout, t.closeOld)
 		}
@@ -76,7 +83,7 @@ func (t *target) closeOld() {
 	limit := time.Now().Add(-timeout)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	old := slices.IndexFunc(t.idle, func(c *Conn) bool { return c.usedAt.After(limit) })
+	old := slices.IndexFunc(t.idle, func(c idleConn) bool { return c.usedAt.After(limit) })
 	if old < 0 {
 		old = len(t.idle)
 	}

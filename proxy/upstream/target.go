@@ -25,7 +25,7 @@ type target struct {
 	outUntil atomic.Int64 // until when it sits out, Unix nanoseconds
 
 	mu     sync.Mutex // held for a few instructions
-	idle   []*Conn    // the one used last at the end, and taken first: the others may grow old
+	idle   []idleConn // the one used last at the end, and taken first: the others may grow old
 	open   int        // connections idle, in use and being dialled
 	closed bool
 	sweep  *time.Timer // nil while nothing is idle

@@ -25,8 +25,13 @@ func Linger(ctx *fasthttp.RequestCtx) {
 
 // stateChanged is told of every change of a connection's state: one that is idle has read all that its client sent.
 func stateChanged(nc net.Conn, state fasthttp.ConnState) {
-	if c, ok := nc.(*conn); ok && state == fasthttp.StateIdle {
+	c, ok := nc.(*conn)
+	switch {
+	case ok && state == fasthttp.StateIdle:
 		c.lingers.Store(false)
+		c.idle = true
+	case ok && state == fasthttp.StateActive:
+		c.idle = false
 	}
 }
 
@@ -35,6 +40,12 @@ func (c *conn) Close() error {
 		if err := c.SetReadDeadline(time.Now().Add(lingerTime)); err == nil {
 			_, _ = io.CopyN(io.Discard, c.Conn, lingerBytes)
 		}
+	}
+	if c.given.Load() {
+		if !c.closed.Swap(true) {
+			c.lent.GiveBack()
+		}
+		return nil
 	}
 	return c.Conn.Close()
 }

@@ -16,12 +16,18 @@ import (
 	"keygate/shared/certificate"
 )
 
-// Config says what to serve. All fields must be set, but Shared, Limits, TLS and DrainDelay.
+// Config says what to serve. All fields must be set, but Shared, Limits, TLS, Front and DrainDelay.
 type Config struct {
-	Listen  string // host:port or unix:PATH
-	Shared  bool   // other processes may listen there, too: listen.OpenShared
-	Limits  Limits
-	TLS     *certificate.Keeper // nil: none
+	Listen string // host:port or unix:PATH
+	Shared bool   // other processes may listen there, too: listen.OpenShared
+	Limits Limits
+	TLS    *certificate.Keeper // nil: none
+
+	// Front, unless nil, serves a part of the requests by itself, and gives the others to this server: connections of its
+	// Accept that have a method GiveBack are given back when one or more requests have been answered and none is under way.
+	// Where it fails with ErrUnsupported, this server serves all.
+	Front func(inner net.Listener) (Front, error)
+
 	Handler fasthttp.RequestHandler
 	// Refuse answers what the HTTP parser gave up on; the connection is closed afterwards.
 	Refuse func(ctx *fasthttp.RequestCtx, err error)
@@ -48,11 +54,21 @@ type Config struct {
 	Metrics     *Metrics
 }
 
+// Front is a listener that serves requests itself. After Drain it gives all of them to whoever accepts.
+type Front interface {
+	net.Listener
+	Drain()
+}
+
+// ErrDone is what a connection of a Front fails to read with if it is to be given back at once.
+var ErrDone = errors.New("there is nothing to serve")
+
 // Server serves one listener.
 type Server struct {
 	config   Config
 	http     *fasthttp.Server
 	listener net.Listener
+	front    Front // nil: none
 	draining atomic.Bool
 }
 
@@ -96,8 +112,17 @@ func New(config Config) *Server {
 
 // Listen opens the listener, so that errors are known before anything is served.
 func (s *Server) Listen() (err error) {
-	s.listener, err = s.config.open()
-	return err
+	if s.listener, err = s.config.open(); err != nil || s.config.Front == nil {
+		return err
+	}
+	switch s.front, err = s.config.Front(s.listener); {
+	case errors.Is(err, errors.ErrUnsupported): // then this server serves everything
+		return nil
+	case err != nil:
+		return errors.Join(err, s.listener.Close())
+	}
+	s.listener = s.front
+	return nil
 }
 
 // Addr is where the server listens, once it does.
@@ -122,6 +147,9 @@ func (s *Server) Run(ctx context.Context) error {
 	case <-ctx.Done():
 	}
 	s.draining.Store(true)
+	if s.front != nil {
+		s.front.Drain()
+	}
 	time.Sleep(s.config.DrainDelay)
 	// Closing the listener first makes sure that Serve had taken it: Shutdown would not wait for anything before that.
 	err := errors.Join(s.Close(), <-served)
