@@ -10,6 +10,7 @@ import (
 	"keygate/proxy/auth"
 	"keygate/proxy/auth/memstore"
 	"keygate/proxy/auth/redisstore"
+	"keygate/proxy/fastpath"
 	"keygate/proxy/forward"
 	"keygate/proxy/identity"
 	"keygate/proxy/invalidate"
@@ -137,10 +138,17 @@ func (a *App) buildListeners() error {
 		OrgHeader: clients.OrgHeader, Carriers: carriers, KeepCredential: clients.KeepCredential, Secrets: a.secrets,
 		TrustedHops: clients.TrustedHops, HTTPS: a.tls != nil,
 	})
+	var fast server.Fast
+	if a.cfg.Upstream.Local == nil {
+		fast = server.Fast{
+			Auth: a.resolver, Upstreams: a.forward, ResponseTimeout: a.cfg.Upstream.ResponseTimeout,
+			Metrics: fastpath.NewMetrics(a.registry),
+		}
+	}
 	a.edge = server.New(server.Config{
 		Address: a.cfg.Listen, Shared: a.cfg.ReusePort, TLS: a.tls,
 		Limits: serving.Limits{Total: most, PerAddress: clients.MaxPerAddress},
-		Auth:   a.resolver, Policy: policy, Forward: a.forward,
+		Auth:   a.resolver, Policy: policy, Forward: a.forward, Fast: fast,
 		Public: clients.PublicPaths, PublicPreflight: clients.PublicPreflight, Timing: a.cfg.Timing,
 		MaxBody: int64(clients.MaxBody), HeaderTimeout: clients.HeaderTimeout, IdleTimeout: clients.IdleTimeout,
 		DrainDelay: a.cfg.DrainDelay, Logger: a.log, Metrics: serving.NewMetrics(a.registry, "proxy"),

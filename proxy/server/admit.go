@@ -62,13 +62,14 @@ type public struct {
 
 // lets compares raw bytes: a target that an upstream might rewrite into another path is never public.
 func (p public) lets(x *exchange) bool {
-	if p.preflight && isPreflight(x) {
-		return true
-	}
+	return p.preflight && isPreflight(x) || p.names(x.target)
+}
+
+func (p public) names(target []byte) bool {
 	if len(p.paths) == 0 {
 		return false
 	}
-	path, _, _ := bytes.Cut(x.target, []byte("?"))
+	path, _, _ := bytes.Cut(target, []byte("?"))
 	if rewritable(path) {
 		return false
 	}

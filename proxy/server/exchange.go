@@ -8,6 +8,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"keygate/proxy/auth"
+	"keygate/proxy/forward"
 	"keygate/proxy/header"
 	"keygate/proxy/identity"
 	"keygate/shared/listen"
@@ -29,8 +30,9 @@ type exchange struct {
 	origin   identity.Origin
 	located  bool // origin is known
 	started  time.Time
-	resolved time.Time // when it was known who is calling; zero if that was not asked
-	broken   bool      // where the next request begins is not certain: the connection must close
+	resolved time.Time      // when it was known who is calling; zero if that was not asked
+	begun    *forward.Begun // by the fast path
+	broken   bool           // where the next request begins is not certain: the connection must close
 
 	watch func(cut func()) (stop func()) // of key
 }

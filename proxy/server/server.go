@@ -4,13 +4,16 @@ package server
 import (
 	"context"
 	"log/slog"
+	"net"
 	"net/netip"
 	"time"
 
 	"github.com/valyala/fasthttp"
 
 	"keygate/proxy/auth"
+	"keygate/proxy/fastpath"
 	"keygate/proxy/forward"
+	"keygate/proxy/header"
 	"keygate/proxy/identity"
 	"keygate/proxy/refusal"
 	"keygate/shared/certificate"
@@ -29,6 +32,14 @@ type Forwarder interface {
 	Forward(ctx *fasthttp.RequestCtx, x forward.Exchange) error
 }
 
+// Fast is what requests need that are served without a goroutine of their own. There are none over TLS, nor with Timing.
+type Fast struct {
+	Auth            fastpath.Authenticator
+	Upstreams       fastpath.Upstreams
+	ResponseTimeout time.Duration
+	Metrics         *fastpath.Metrics
+}
+
 // Config is what a Server needs; all fields must be set, but for the ones that say otherwise.
 type Config struct {
 	Address string              // host:port or unix:PATH
@@ -39,6 +50,7 @@ type Config struct {
 	Auth    Authenticator
 	Policy  *identity.Policy
 	Forward Forwarder
+	Fast    Fast // its zero value: every connection has a goroutine
 
 	Public          []string // raw path prefixes that need no key; may be empty
 	PublicPreflight bool     // CORS preflight requests need no key
@@ -66,12 +78,27 @@ func New(cfg Config) *Server {
 	s := &Server{Config: cfg, public: public{paths: cfg.Public, preflight: cfg.PublicPreflight}}
 	s.exchanges.pool.New = func() any { return newExchange(s) }
 	s.Server = serving.New(serving.Config{
-		Listen: cfg.Address, Shared: cfg.Shared, Limits: cfg.Limits, TLS: cfg.TLS,
+		Listen: cfg.Address, Shared: cfg.Shared, Limits: cfg.Limits, TLS: cfg.TLS, Front: s.front(),
 		Handler: s.serve, Refuse: s.refuseUnparsed, Expect: s.expect, Early: true,
 		MaxHeader: maxHeader, ReadTimeout: cfg.HeaderTimeout, IdleTimeout: cfg.IdleTimeout, DrainDelay: cfg.DrainDelay,
 		Logger: cfg.Logger, Metrics: cfg.Metrics,
 	})
 	return s
+}
+
+// front returns the listener of the fast path, or nil if there is none.
+func (s *Server) front() func(net.Listener) (serving.Front, error) {
+	if s.Fast == (Fast{}) || s.TLS != nil || s.Timing {
+		return nil
+	}
+	return func(inner net.Listener) (serving.Front, error) {
+		return fastpath.Listen(inner, fastpath.Config{
+			Auth: s.Fast.Auth, Policy: s.Policy, Upstreams: s.Fast.Upstreams,
+			Public: s.public.names, Served: s.Metrics.Served, MaxBody: s.MaxBody,
+			HeaderTimeout: s.HeaderTimeout, IdleTimeout: s.IdleTimeout, ResponseTimeout: s.Fast.ResponseTimeout,
+			Metrics: s.Fast.Metrics,
+		})
+	}
 }
 
 // 64 KiB hold the largest cookies that browsers send, several times over.
@@ -84,10 +111,23 @@ func (s *Server) serve(ctx *fasthttp.RequestCtx) {
 		x = s.exchanges.acquire(ctx)
 	}
 	defer s.exchanges.release(x)
-	if expected || s.lets(x) {
+	if begun := fastpath.Begun(ctx.Conn()); begun != nil {
+		s.resume(x, begun)
+	} else if expected || s.lets(x) {
 		s.forward(x)
 	}
 	s.finish(x)
+}
+
+// resume goes on with a request that the fast path has let pass and sent.
+func (s *Server) resume(x *exchange, begun *forward.Begun) {
+	x.started, x.begun = begun.At, begun
+	x.lines, _ = header.Parse(x.lines[:0], header.Section(x.ctx.Request.Header.RawHeaders()))
+	x.key, _ = s.Policy.Credential(x.lines)
+	if copy(x.minted[:], begun.RequestID) == 0 {
+		x.kept = x.lines.SaneRequestID()
+	}
+	s.forward(x)
 }
 
 // expectedKey leads from a request to its exchange, if expect has let it pass.
@@ -132,8 +172,10 @@ func (s *Server) lets(x *exchange) bool {
 }
 
 func (s *Server) forward(x *exchange) {
-	x.header = s.Policy.AppendHeader(x.header[:0], x.lines, s.vouch(x, x.who))
-	exchange := forward.Exchange{Header: x.header, Target: x.target, Upgrade: string(x.upgrade())}
+	if x.begun == nil {
+		x.header = s.Policy.AppendHeader(x.header[:0], x.lines, s.vouch(x, x.who))
+	}
+	exchange := forward.Exchange{Header: x.header, Target: x.target, Upgrade: string(x.upgrade()), Begun: x.begun}
 	if x.key != nil {
 		exchange.Watch = x.watch
 	}

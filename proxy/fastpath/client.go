@@ -1,0 +1,185 @@
+package fastpath
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"keygate/proxy/forward"
+	"keygate/shared/listen"
+	"keygate/shared/serving"
+	"keygate/shared/socket"
+)
+
+// client is a connection of a client. It is with its loop, or with the goroutine of who has accepted it.
+type client struct {
+	net.Conn
+	loop *loop
+	fd   int
+	peer netip.Addr
+
+	// With the loop.
+	flight *flight   // nil: a request is awaited
+	asked  bool      // this is not the first one
+	more   bool      // something came while a flight was under way
+	until  time.Time // when what is awaited is late
+
+	// With a goroutine.
+	head  []byte // what has been read of the connection, to be read again
+	late  bool   // nothing has come in time
+	owed  []byte // the rest of an answer, which is written before anything else is done
+	begun atomic.Pointer[forward.Begun]
+}
+
+var errNoSocket = errors.New("the connection is no socket")
+
+func newClient(nc net.Conn, l *loop) (*client, error) {
+	c := &client{Conn: nc, loop: l, peer: listen.Peer(nc)}
+	inner := nc
+	for outer, ok := inner.(interface{ NetConn() net.Conn }); ok; outer, ok = inner.(interface{ NetConn() net.Conn }) {
+		inner = outer.NetConn()
+	}
+	conn, ok := inner.(syscall.Conn)
+	if !ok {
+		return nil, errNoSocket
+	}
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	return c, raw.Control(func(fd uintptr) { c.fd = int(fd) })
+}
+
+// adopt gives the connection to its loop, which awaits a request for so long.
+func (c *client) adopt(patience time.Duration) {
+	c.until = time.Now().Add(patience)
+	if c.loop.poller.Add(c.fd, c) != nil {
+		c.Conn.Close()
+	}
+}
+
+// GiveBack returns an accepted connection, on which nothing is under way, instead of closing it.
+func (c *client) GiveBack() { c.adopt(c.loop.listener.cfg.IdleTimeout) }
+
+// Close also closes the upstream's connection of an exchange that nobody goes on with.
+func (c *client) Close() error {
+	if begun := Begun(c); begun != nil {
+		begun.Up.Release(false)
+	}
+	return c.Conn.Close()
+}
+
+// NetConn is the connection itself, as of a tls.Conn.
+func (c *client) NetConn() net.Conn { return c.Conn }
+
+// CloseWrite ends what is sent; what is received goes on.
+func (c *client) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return nil
+}
+
+// Read begins with what the loop has read, and with what it has not written. If there is no more to do than that, it fails
+// with ErrDone.
+func (c *client) Read(p []byte) (int, error) {
+	if len(c.owed) > 0 {
+		if err := c.settle(); err != nil || !c.loop.listener.draining.Load() {
+			return 0, cmp.Or(err, serving.ErrDone)
+		}
+	}
+	if len(c.head) > 0 {
+		n := copy(p, c.head)
+		c.head = c.head[n:]
+		return n, nil
+	}
+	if c.late {
+		return 0, os.ErrDeadlineExceeded
+	}
+	return c.Conn.Read(p)
+}
+
+// settle writes the rest of an answer, whose client takes its time.
+func (c *client) settle() error {
+	_ = c.SetWriteDeadline(time.Now().Add(c.loop.listener.cfg.IdleTimeout))
+	_, err := c.Conn.Write(c.owed)
+	c.owed = nil
+	return errors.Join(err, c.SetWriteDeadline(time.Time{}))
+}
+
+// Begun returns the attempt that the loop has made for the request that an accepted connection begins with, once, and nil
+// if there is none. Whoever takes it owns it.
+func Begun(nc net.Conn) *forward.Begun {
+	for {
+		if c, ok := nc.(*client); ok {
+			return c.begun.Swap(nil)
+		}
+		outer, ok := nc.(interface{ NetConn() net.Conn })
+		if !ok {
+			return nil
+		}
+		nc = outer.NetConn()
+	}
+}
+
+// shut closes a connection that is with the loop.
+func (c *client) shut() {
+	c.loop.poller.Remove(c.fd)
+	c.Conn.Close()
+}
+
+// Readable implements poll.Handler.
+func (c *client) Readable(ended bool) {
+	if c.flight != nil {
+		c.more = true
+		return
+	}
+	n, err := socket.Read(uintptr(c.fd), c.loop.in)
+	c.more = ended || n == len(c.loop.in) // which is read once the request before it is answered
+	switch {
+	case err == syscall.EAGAIN:
+	case err != nil || n == 0:
+		c.shut()
+	case !c.loop.depart(c, c.loop.in[:n]):
+		c.handOver(c.loop.in[:n])
+	}
+}
+
+// handOver has a goroutine serve what was read.
+func (c *client) handOver(read []byte) {
+	c.loop.listener.cfg.Metrics.handedOver.Inc()
+	c.lend(read, nil)
+}
+
+// lend has the connection accepted, with what was read of it.
+func (c *client) lend(read []byte, begun *forward.Begun) {
+	c.loop.poller.Remove(c.fd)
+	c.flight, c.more, c.asked = nil, false, true
+	c.head = bytes.Clone(read)
+	c.begun.Store(begun)
+	c.loop.listener.queue.push(c)
+}
+
+// answer writes an answer and awaits the next request.
+func (c *client) answer(text []byte) {
+	c.asked = true
+	n, err := socket.Write(uintptr(c.fd), text)
+	switch {
+	case n == len(text):
+		c.until = time.Now().Add(c.loop.listener.cfg.IdleTimeout)
+		if c.more {
+			c.Readable(false)
+		}
+	case err == nil || err == syscall.EAGAIN:
+		c.owed = bytes.Clone(text[n:])
+		c.lend(nil, nil)
+	default:
+		c.shut()
+	}
+}

@@ -1,0 +1,145 @@
+// Package fastpath serves the requests that most are: complete in one piece, with a key that memory knows, to an upstream
+// that a connection is idle to, and answered in one piece. A few event loops carry them from socket to socket, without a
+// goroutine, a stack and buffers for each connection.
+//
+// Whatever is not like that goes the way of all requests: a Listener accepts the connection, with all that has come on it,
+// for a server that gives it a goroutine, and takes it back once the server has answered. The fast path answers nobody
+// but with an upstream's answer, and never judges twice what the server judges otherwise: what it takes is a part of what
+// the server would take, and forwarded byte by byte the same. An exchange that turns out to be unlike the others while it
+// is under way (an answer in chunks, a broken connection, a timeout) is handed over as it stands: see forward.Begun.
+package fastpath
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"keygate/proxy/auth"
+	"keygate/proxy/identity"
+	"keygate/proxy/upstream"
+)
+
+// Authenticator decides about a presented key if it can tell without waiting that the key may pass. False says nothing.
+// The decision aliases key.
+type Authenticator interface {
+	Recall(key []byte) (auth.Decision, bool)
+	// Recalled counts a decision that was acted upon.
+	Recalled(d auth.Decision)
+}
+
+// Upstreams lends idle connections, as forward.Forwarder does: never waiting, and nil if there is none.
+type Upstreams interface {
+	Idle(target []byte, watcher any) *upstream.Conn
+	Answered(status int)
+}
+
+// Config is what a Listener needs; all fields must be set.
+type Config struct {
+	Auth      Authenticator
+	Policy    *identity.Policy
+	Upstreams Upstreams
+
+	Public  func(target []byte) bool             // whether no key is needed: such requests take the other way
+	Served  func(status int, took time.Duration) // is told of each answer
+	MaxBody int64                                // bytes; 0: no limit
+
+	HeaderTimeout   time.Duration // how long a new connection may say nothing
+	IdleTimeout     time.Duration // between two requests, and of a client that takes nothing of its answer
+	ResponseTimeout time.Duration // until an exchange is taken up by a goroutine, to end there
+
+	Metrics *Metrics
+}
+
+// Listener accepts the connections of another one whenever they need a goroutine. It is a net.Listener; Drain is to be
+// called before Close if what is under way is to be finished.
+type Listener struct {
+	net.Listener
+	cfg   Config
+	loops []*loop
+	turn  int // of the goroutine that accepts
+
+	began    sync.Once
+	running  sync.WaitGroup // loops, and who accepts for them
+	draining atomic.Bool
+	closing  atomic.Bool
+	queue    *queue
+}
+
+// Listen returns a Listener, or ErrUnsupported where there are no event loops. Until Accept is called nothing runs.
+func Listen(inner net.Listener, cfg Config) (*Listener, error) {
+	l := &Listener{Listener: inner, cfg: cfg, queue: newQueue()}
+	for range runtime.GOMAXPROCS(0) {
+		next, err := newLoop(l)
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("starting event loops: %w", err), l.closeLoops())
+		}
+		l.loops = append(l.loops, next)
+	}
+	return l, nil
+}
+
+// Accept returns the next connection that needs a goroutine. It is to be closed, or given back by its method GiveBack.
+func (l *Listener) Accept() (net.Conn, error) {
+	l.began.Do(func() {
+		for _, one := range l.loops {
+			l.running.Go(one.run)
+		}
+		l.running.Go(l.accept)
+	})
+	return l.queue.pop()
+}
+
+// accept deals new connections out among the loops.
+func (l *Listener) accept() {
+	for {
+		nc, err := l.Listener.Accept()
+		if err != nil {
+			if !l.closing.Load() {
+				l.queue.end(err)
+			}
+			return
+		}
+		c, err := newClient(nc, l.loops[l.turn])
+		if err != nil {
+			nc.Close()
+			continue
+		}
+		l.turn = (l.turn + 1) % len(l.loops)
+		c.adopt(l.cfg.HeaderTimeout)
+	}
+}
+
+// Drain has everything that is under way, and all that comes from now on, served by goroutines.
+func (l *Listener) Drain() {
+	l.draining.Store(true)
+	for _, one := range l.loops {
+		one.poller.Wake()
+	}
+}
+
+// Close closes the listener and the connections that wait for a request, and waits until the loops have ended. What is
+// under way is accepted before Accept fails.
+func (l *Listener) Close() error {
+	if l.closing.Swap(true) {
+		return net.ErrClosed
+	}
+	err := l.Listener.Close()
+	l.Drain()
+	l.began.Do(func() {}) // what has not begun is not to begin
+	l.running.Wait()
+	err = errors.Join(err, l.closeLoops())
+	l.queue.end(net.ErrClosed)
+	return err
+}
+
+func (l *Listener) closeLoops() error {
+	var errs []error
+	for _, one := range l.loops {
+		errs = append(errs, one.close())
+	}
+	return errors.Join(errs...)
+}
