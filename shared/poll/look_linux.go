@@ -10,12 +10,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// look finds what is there, or comes within patience, by a system call that the scheduler is not told of. It finds nothing
-// where Linux does not know that call, or forbids it: wait is for that, and for errors.
+// look finds what is there, or comes within patience, by a system call that the scheduler is not told of. Linux before 5.11
+// does not know the call that can wait for less than a millisecond: then it does not wait.
 func look(epoll int, events []unix.EpollEvent, patience time.Duration) int {
-	timeout := unix.NsecToTimespec(patience.Nanoseconds())
-	n, _, errno := syscall.RawSyscall6(unix.SYS_EPOLL_PWAIT2, uintptr(epoll),
-		uintptr(unsafe.Pointer(unsafe.SliceData(events))), uintptr(len(events)), uintptr(unsafe.Pointer(&timeout)), 0, 0)
+	timeout, first, most := unix.NsecToTimespec(patience.Nanoseconds()), unsafe.Pointer(unsafe.SliceData(events)), uintptr(len(events))
+	n, _, errno := syscall.RawSyscall6(unix.SYS_EPOLL_PWAIT2, uintptr(epoll), uintptr(first), most, uintptr(unsafe.Pointer(&timeout)), 0, 0)
+	if errno != 0 {
+		n, _, errno = syscall.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(epoll), uintptr(first), most, 0, 0, 0)
+	}
 	if errno != 0 {
 		return 0
 	}

@@ -8,5 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// look leaves everything to wait, in which the race detector sees what orders two goroutines.
-func look(int, []unix.EpollEvent, time.Duration) int { return 0 }
+// look is a call of Go's own, in which the race detector sees what orders two goroutines. It does not wait.
+func look(epoll int, events []unix.EpollEvent, _ time.Duration) int {
+	n, _ := unix.EpollWait(epoll, events, 0)
+	return max(n, 0)
+}
