@@ -96,7 +96,9 @@ func (c *client) Read(p []byte) (int, error) {
 	}
 	if len(c.head) > 0 {
 		n := copy(p, c.head)
-		c.head = c.head[n:]
+		if c.head = c.head[n:]; len(c.head) == 0 {
+			c.head = nil // or an idle connection would keep it
+		}
 		return n, nil
 	}
 	if c.late {

@@ -163,3 +163,24 @@ func TestAStopLeavesNoAnswerHalfWritten(t *testing.T) {
 	}
 	<-stopped
 }
+
+// Who is told that a request failed halfway is told the id that the upstream was told.
+func TestARequestHasOneIdWhoeverEndsIt(t *testing.T) {
+	a := newAPI(t, func(c net.Conn, head string) {
+		if strings.Contains(head, "/warm") {
+			_, _ = io.WriteString(c, created)
+			return
+		}
+		c.Close()
+	})
+	for _, lines := range [][]string{nil, {"X-Request-Id: mine"}} {
+		e := newEdge(t, a).warm()
+		r := e.dial().ask(post("/a", "Content-Length: 1\r\n\r\na", lines...))
+		sent := a.seen()
+		_, id, _ := strings.Cut(sent[len(sent)-1], "X-Request-Id: ")
+		id, _, _ = strings.Cut(id, "\r\n")
+		if r.status != 502 || id == "" || !strings.Contains(r.body, `"request_id":"`+id+`"`) || e.ways()[2] != 1 {
+			t.Errorf("the upstream was told %q, the client %+v", id, r)
+		}
+	}
+}

@@ -3,10 +3,10 @@
 // goroutine, a stack and buffers for each connection.
 //
 // Whatever is not like that goes the way of all requests: a Listener accepts the connection, with all that has come on it,
-// for a server that gives it a goroutine, and takes it back once the server has answered. The fast path answers nobody
-// but with an upstream's answer, and never judges twice what the server judges otherwise: what it takes is a part of what
-// the server would take, and forwarded byte by byte the same. An exchange that turns out to be unlike the others while it
-// is under way (an answer in chunks, a broken connection, a timeout) is handed over as it stands: see forward.Begun.
+// for a server that gives it a goroutine, and takes it back once the server has answered. The fast path refuses nobody: what
+// it takes is a part of what the server would take, and is forwarded as the server would, byte by byte. An exchange that
+// turns out to be unlike the others while it is under way (an answer in chunks, a broken connection, a timeout) is handed
+// over as it stands: see forward.Begun.
 package fastpath
 
 import (

@@ -28,6 +28,12 @@ type flight struct {
 	minted  bool     // id is ours, since the client sent none worth keeping
 }
 
+// Flights are used again, but not so many or so large that what a rush took is kept for ever: 4 MiB a loop.
+const (
+	mostSpare = 256
+	spareSize = 16 << 10
+)
+
 // depart forwards a request, unless that needs a goroutine: then nothing has happened.
 func (l *loop) depart(c *client, read []byte) bool {
 	r, ok := l.parse(read)
@@ -152,7 +158,7 @@ func (l *loop) newFlight() *flight {
 
 func (l *loop) recycle(f *flight) {
 	*f = flight{request: f.request[:0], sent: f.sent[:0], got: f.got[:0]}
-	if cap(f.request)+cap(f.sent)+cap(f.got) <= bufferSize {
+	if len(l.spare) < mostSpare && cap(f.request)+cap(f.sent)+cap(f.got) <= spareSize {
 		l.spare = append(l.spare, f)
 	}
 }

@@ -5,7 +5,7 @@ import "fmt"
 const (
 	// reserved are for everything else: databases, Redis, operators, files. No more than a quarter of a small number.
 	reserved = 256
-	// most is where the default ends: a connection holds some 64 KiB while it is open, and so many of them 4 GiB.
+	// most is where the default ends: a connection holds some 64 KiB while a goroutine serves it, and so many of them 4 GiB.
 	most = 65_536
 )
 

@@ -16,10 +16,11 @@ const (
 	// batch is how many events Dispatch handles before other goroutines get their turn: at 15 µs each, a millisecond.
 	batch = 64
 
-	// linger is how long Wait keeps its processor, as if it were computing, when something is likely to come. That is
-	// when something came as soon after the last time: at a few thousand events a second. Go's monitor would take the
-	// processor away, start a thread on it, and have it given back: of 6,000 requests a second each cost 122 µs with
-	// that, and 97 without. Nothing waits longer for that processor, nor for a collection of garbage to begin.
+	// linger is how long Wait keeps its processor, as if it were computing, when something is likely to come: when something
+	// came as soon after the last time, at a few thousand events a second. Go's monitor would take the processor away, start
+	// a thread on it, and have it given back: of 6,000 requests a second each cost 122 µs with that, and 97 without, and
+	// under full load 8 % of the processors were idle. Nothing waits longer for that processor, nor for a collection of
+	// garbage to begin.
 	linger = 200 * time.Microsecond
 )
 
