@@ -41,15 +41,11 @@ var errNoSocket = errors.New("the connection is no socket")
 
 func newClient(nc net.Conn, l *loop) (*client, error) {
 	c := &client{Conn: nc, loop: l, peer: listen.Peer(nc)}
-	inner := nc
-	for outer, ok := inner.(interface{ NetConn() net.Conn }); ok; outer, ok = inner.(interface{ NetConn() net.Conn }) {
-		inner = outer.NetConn()
-	}
-	conn, ok := inner.(syscall.Conn)
+	inner, ok := socket.Within[syscall.Conn](nc)
 	if !ok {
 		return nil, errNoSocket
 	}
-	raw, err := conn.SyscallConn()
+	raw, err := inner.SyscallConn()
 	if err != nil {
 		return nil, err
 	}
@@ -79,12 +75,7 @@ func (c *client) Close() error {
 func (c *client) NetConn() net.Conn { return c.Conn }
 
 // CloseWrite ends what is sent; what is received goes on.
-func (c *client) CloseWrite() error {
-	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
-		return half.CloseWrite()
-	}
-	return nil
-}
+func (c *client) CloseWrite() error { return socket.CloseWrite(c.Conn) }
 
 // Read begins with what the loop has read, and with what it has not written. If there is no more to do than that, it fails
 // with ErrDone.
@@ -118,16 +109,10 @@ func (c *client) settle() error {
 // Begun returns the attempt that the loop has made for the request that an accepted connection begins with, once, and nil
 // if there is none. Whoever takes it owns it.
 func Begun(nc net.Conn) *forward.Begun {
-	for {
-		if c, ok := nc.(*client); ok {
-			return c.begun.Swap(nil)
-		}
-		outer, ok := nc.(interface{ NetConn() net.Conn })
-		if !ok {
-			return nil
-		}
-		nc = outer.NetConn()
+	if c, ok := socket.Within[*client](nc); ok {
+		return c.begun.Swap(nil)
 	}
+	return nil
 }
 
 // shut closes a connection that is with the loop.

@@ -166,13 +166,7 @@ func TestAStopLeavesNoAnswerHalfWritten(t *testing.T) {
 
 // Who is told that a request failed halfway is told the id that the upstream was told.
 func TestARequestHasOneIdWhoeverEndsIt(t *testing.T) {
-	a := newAPI(t, func(c net.Conn, head string) {
-		if strings.Contains(head, "/warm") {
-			_, _ = io.WriteString(c, created)
-			return
-		}
-		c.Close()
-	})
+	a := newAPI(t, onceWarm(func(c net.Conn) { c.Close() }))
 	for _, lines := range [][]string{nil, {"X-Request-Id: mine"}} {
 		e := newEdge(t, a).warm()
 		r := e.dial().ask(post("/a", "Content-Length: 1\r\n\r\na", lines...))

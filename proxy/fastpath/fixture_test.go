@@ -154,13 +154,30 @@ func (a *api) seen() []string {
 
 // saying answers every request alike, but those that warm up.
 func saying(text string) func(net.Conn, string) {
+	return onceWarm(func(c net.Conn) { _, _ = io.WriteString(c, text) })
+}
+
+// onceWarm answers what warms up well, and leaves the rest to serve.
+func onceWarm(serve func(c net.Conn)) func(net.Conn, string) {
 	return func(c net.Conn, head string) {
 		if strings.Contains(head, "/warm") {
 			_, _ = io.WriteString(c, created)
 			return
 		}
-		_, _ = io.WriteString(c, text)
+		serve(c)
 	}
+}
+
+// holding answers well, but waits with requests for /slow: it tells that one has come, and goes on when it is told to.
+func holding() (serve func(net.Conn, string), reached, goOn chan struct{}) {
+	reached, goOn = make(chan struct{}), make(chan struct{})
+	return func(c net.Conn, head string) {
+		if strings.Contains(head, "/slow") {
+			reached <- struct{}{}
+			<-goOn
+		}
+		_, _ = io.WriteString(c, created)
+	}, reached, goOn
 }
 
 const created = "HTTP/1.1 201 Created\r\nX-From: api\r\nContent-Length: 2\r\n\r\nok"

@@ -1,7 +1,6 @@
 package fastpath_test
 
 import (
-	"io"
 	"net"
 	"strings"
 	"testing"
@@ -29,15 +28,8 @@ func TestWhoSaysNothingIsToldSoAtFirstAndLeftLater(t *testing.T) {
 }
 
 func TestAClientMayHangUpAtAnyTime(t *testing.T) {
-	reached, goOn := make(chan struct{}), make(chan struct{})
-	a := newAPI(t, func(c net.Conn, head string) {
-		if strings.Contains(head, "/slow") {
-			reached <- struct{}{}
-			<-goOn
-		}
-		_, _ = io.WriteString(c, created)
-	})
-	e := newEdge(t, a).warm()
+	serve, reached, goOn := holding()
+	e := newEdge(t, newAPI(t, serve)).warm()
 
 	half := e.dial()
 	half.say(get("/a"))
@@ -84,15 +76,8 @@ func TestAClientThatReadsSlowlyGetsAll(t *testing.T) {
 // Ensure a stop finishes what is under way, on either way, and leaves nothing behind.
 func TestAStopFinishesWhatIsUnderWay(t *testing.T) {
 	const clients = 20
-	reached, goOn := make(chan struct{}, clients), make(chan struct{})
-	a := newAPI(t, func(c net.Conn, head string) {
-		if strings.Contains(head, "/slow") {
-			reached <- struct{}{}
-			<-goOn
-		}
-		_, _ = io.WriteString(c, created)
-	})
-	e := newEdge(t, a).warm()
+	serve, reached, goOn := holding()
+	e := newEdge(t, newAPI(t, serve)).warm()
 	e.fill(clients)
 	idle := e.dial()
 	if r := idle.ask(get("/a")); r.status != 201 {

@@ -59,7 +59,7 @@ func (l *loop) run() {
 		l.poller.Dispatch()
 		if l.listener.draining.Load() && !l.drained {
 			l.drained = true // nothing departs any more
-			l.handOver()
+			l.takeUpAll()
 		}
 		if l.listener.closing.Load() && l.drained {
 			l.leave()
@@ -119,8 +119,8 @@ func (l *loop) lookForLate(now time.Time) {
 	})
 }
 
-// handOver has goroutines finish what is under way.
-func (l *loop) handOver() {
+// takeUpAll has goroutines finish what is under way.
+func (l *loop) takeUpAll() {
 	l.each(func(c *client) {
 		if c.flight != nil {
 			l.takeUp(c.flight, c.flight.got, nil)

@@ -32,7 +32,7 @@ func (l *loop) parse(read []byte) (r request, ok bool) {
 		return r, false
 	}
 	var err error
-	if l.lines, err = header.Parse(l.lines[:0], section); err != nil || l.lines.CheckFraming(true) != nil || l.unusual() {
+	if l.lines, err = header.Parse(l.lines[:0], section); err != nil || l.lines.CheckHost(true) != nil || l.unusual() {
 		return r, false
 	}
 	r.body = read[end+len(headEnd):]

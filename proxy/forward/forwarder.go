@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/valyala/fasthttp"
 
 	"keygate/proxy/upstream"
+	"keygate/shared/socket"
 )
 
 var errClosed = fmt.Errorf("%w: the forwarder is closed", ErrUnreachable)
@@ -104,14 +106,14 @@ func (f *Forwarder) begin(c *call) error {
 // reset closes a client's connection in such a way that nobody takes what was sent on it for all: HTTP/1.0 would take an
 // orderly close for the end of a body.
 func reset(c net.Conn) {
-	for outer, ok := c.(netConn); ok; outer, ok = c.(netConn) {
-		c = outer.NetConn()
+	if inner, ok := socket.Within[interface {
+		net.Conn
+		syscall.Conn
+	}](c); ok {
+		c = inner
 	}
-	if socket, ok := c.(*net.TCPConn); ok {
-		_ = socket.SetLinger(0)
+	if tcp, ok := c.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0)
 	}
 	c.Close()
 }
-
-// netConn is a connection around another one.
-type netConn interface{ NetConn() net.Conn }

@@ -41,12 +41,20 @@ func ParseStatus(line []byte) (status int, http11 bool, err error) {
 
 // CheckFraming refuses sections that two readers could frame differently, or send to different hosts.
 func (l Lines) CheckFraming(http11 bool) error {
+	if err := l.CheckHost(http11); err != nil {
+		return err
+	}
+	_, err := l.BodyLength(http11)
+	return err
+}
+
+// CheckHost refuses sections that two readers could send to different hosts.
+func (l Lines) CheckHost(http11 bool) error {
 	host, err := l.One(Host)
 	if err != nil || host == nil && http11 || host != nil && !IsHost(host.Value) {
 		return ErrHost
 	}
-	_, err = l.BodyLength(http11)
-	return err
+	return nil
 }
 
 // BodyLength returns the length of the body after these lines in bytes, Chunked, or UntilClose if they do not tell. It is

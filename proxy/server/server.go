@@ -88,7 +88,7 @@ func New(cfg Config) *Server {
 
 // front returns the listener of the fast path, or nil if there is none.
 func (s *Server) front() func(net.Listener) (serving.Front, error) {
-	if s.Fast == (Fast{}) || s.TLS != nil || s.Timing {
+	if s.Fast.Upstreams == nil || s.TLS != nil || s.Timing {
 		return nil
 	}
 	return func(inner net.Listener) (serving.Front, error) {

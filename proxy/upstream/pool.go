@@ -13,17 +13,16 @@ func (t *target) get(fresh bool) (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	if c != nil {
-		c.begin(now, true)
-		c.read()
-		return c, nil
+	reused := c != nil
+	if !reused {
+		if c, err = t.dial(); err != nil {
+			t.forget()
+			t.set.metrics.dialFailures.WithLabelValues(t.name).Inc()
+			return nil, fmt.Errorf("%w: connecting: %w", ErrUnreachable, err)
+		}
+		now = time.Now()
 	}
-	if c, err = t.dial(); err != nil {
-		t.forget()
-		t.set.metrics.dialFailures.WithLabelValues(t.name).Inc()
-		return nil, fmt.Errorf("%w: connecting: %w", ErrUnreachable, err)
-	}
-	c.begin(time.Now(), false)
+	c.begin(now, reused)
 	c.read()
 	return c, nil
 }

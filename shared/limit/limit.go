@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 
 	"keygate/shared/listen"
+	"keygate/shared/socket"
 )
 
 // Config says what to allow. All fields must be set, but for the ones that say otherwise.
@@ -119,12 +120,7 @@ type conn struct {
 func (c *conn) NetConn() net.Conn { return c.Conn }
 
 // CloseWrite ends what is sent; what is received goes on.
-func (c *conn) CloseWrite() error {
-	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
-		return half.CloseWrite()
-	}
-	return nil
-}
+func (c *conn) CloseWrite() error { return socket.CloseWrite(c.Conn) }
 
 func (c *conn) Close() error {
 	err := c.Conn.Close()

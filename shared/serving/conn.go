@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/valyala/fasthttp"
+
+	"keygate/shared/socket"
 )
 
 // wrapping is a listener of conns.
@@ -105,12 +107,7 @@ func (c *conn) Read(p []byte) (int, error) {
 func (c *conn) NetConn() net.Conn { return c.Conn }
 
 // CloseWrite ends what is sent; what is received goes on.
-func (c *conn) CloseWrite() error {
-	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
-		return half.CloseWrite()
-	}
-	return nil
-}
+func (c *conn) CloseWrite() error { return socket.CloseWrite(c.Conn) }
 
 // Arrived says whether the body of ctx has come to its end, so that to read it is not to wait.
 func Arrived(ctx *fasthttp.RequestCtx) bool {

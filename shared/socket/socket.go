@@ -133,9 +133,4 @@ func (c *conn) failed(op string, err error) error {
 func (c *conn) NetConn() net.Conn { return c.Conn }
 
 // CloseWrite ends what is sent; what is received goes on.
-func (c *conn) CloseWrite() error {
-	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
-		return half.CloseWrite()
-	}
-	return nil
-}
+func (c *conn) CloseWrite() error { return CloseWrite(c.Conn) }

@@ -201,3 +201,23 @@ func TestNothingIsAllocated(t *testing.T) {
 		t.Errorf("%v allocations for a round trip", allocated)
 	}
 }
+
+func TestWhatIsInsideAConnectionIsFound(t *testing.T) {
+	ours, _ := pair(t, "tcp", "127.0.0.1:0")
+	inner, ok := socket.Within[*net.TCPConn](ours)
+	if !ok || inner.LocalAddr() != ours.LocalAddr() {
+		t.Errorf("got %v, %v", inner, ok)
+	}
+	if same, ok := socket.Within[net.Conn](ours); !ok || same != ours {
+		t.Errorf("the first one is the connection itself, not %v", same)
+	}
+	if _, ok := socket.Within[*net.UnixConn](ours); ok {
+		t.Error("what is not there was found")
+	}
+	one, other := net.Pipe()
+	defer one.Close()
+	defer other.Close()
+	if err := socket.CloseWrite(one); err != nil {
+		t.Errorf("a connection that has no halves: %v", err)
+	}
+}
