@@ -2,52 +2,66 @@ package auth_test
 
 import (
 	"net/netip"
+	"strings"
 	"testing"
+	"time"
 
 	"keygate/proxy/auth"
 )
 
-// Ensure memory alone says of a key that it may pass, or nothing: neither the database nor Redis are asked, and whatever
-// else there is to say, Resolve says.
-func TestRecallSaysWhoMayPassOrNothing(t *testing.T) {
+// Ensure memory alone answers: neither the database nor Redis are asked, and what is to be asked, Resolve asks.
+func TestRecallAnswersFromMemoryAlone(t *testing.T) {
 	truth := newTruth(t)
-	p := newProxy(t, settings{truth: truth})
-	k, queries := truth.create(t), p.source.queries.Load()
-	check := func(when string, key []byte, want bool) {
+	p := newProxy(t, settings{truth: truth, change: func(cfg *auth.Config) {
+		cfg.Format.ForeignPrefix, cfg.HashesMayChange = 21, true
+	}})
+	k, nobody, queries := truth.create(t), mint(t), p.source.queries.Load()
+	check := func(when string, key []byte, want auth.Reason, wantKnown bool) {
 		t.Helper()
 		before := p.source.queries.Load()
 		d, known := p.Recall(key)
-		if known != want || known && (d.Reason != auth.Allowed || d.Principal.OrgID != "org-1") {
+		if known != wantKnown || known && (d.Reason != want || (want == auth.Allowed) != (d.Principal.OrgID == "org-1")) {
 			t.Errorf("%s: %v %q, %v", when, d.Reason, d.Principal.OrgID, known)
 		}
 		if now := p.source.queries.Load(); now != before {
 			t.Errorf("%s: the database was asked", when)
 		}
 	}
-	learn := func() {
+	open := func(when string, key []byte) {
 		t.Helper()
-		if d := p.Resolver.Resolve(t.Context(), k.text, netip.Addr{}); d.Reason == auth.Unavailable {
+		check(when, key, auth.Unavailable, false)
+	}
+	learn := func(key testKey) {
+		t.Helper()
+		if d := p.Resolver.Resolve(t.Context(), key.text, netip.Addr{}); d.Reason == auth.Unavailable {
 			t.Fatal(d.Reason)
 		}
 	}
-	check("a key that nobody has shown", k.text, false)
-	check("no key", []byte("nothing like a key"), false)
-	learn()
+	check("no key", []byte("nothing like a key"), auth.Malformed, true)
+	open("a key that nobody has shown", k.text)
+	open("a key that is nobody's", nobody.text)
+	learn(k)
+	learn(nobody)
 	if p.source.queries.Load() == queries {
 		t.Fatal("the database was never asked")
 	}
-	check("a key that was shown", k.text, true)
-	wrong := append([]byte(nil), k.text...)
-	wrong[len(wrong)-1] ^= 1
-	check("another secret", wrong, false)
+	check("a key that was shown", k.text, auth.Allowed, true)
+	check("a key that was found to be nobody's", nobody.text, auth.NoSuchKey, true)
+	wrong := []byte(k.prefix + "_" + strings.Repeat("x", 38))
+	check("another secret", wrong, auth.WrongSecret, true)
 	for _, verb := range []auth.Verb{auth.Remove, auth.Look, auth.Demote} {
 		p.Changed(auth.Change{Verb: verb, Scope: auth.Scope{Prefixes: []string{k.prefix}}})
-		check("after a change", k.text, false)
-		learn()
-		check("after it was looked up", k.text, true)
+		open("after a change", k.text)
+		learn(k)
+		check("after it was looked up", k.text, auth.Allowed, true)
 	}
+	p.Changed(auth.Change{Verb: auth.Remove, Scope: auth.Scope{Prefixes: []string{nobody.prefix}}})
+	open("what may be a key by now", nobody.text)
 	truth.revoke(t, k)
 	p.Changed(auth.Change{Verb: auth.Remove, Scope: auth.Scope{All: true}})
-	learn()
-	check("a revoked key", k.text, false)
+	learn(k)
+	check("a revoked key", k.text, auth.Revoked, true)
+	<-time.After(1100 * time.Millisecond) // until the copy is old enough to be doubted
+	check("a revoked key, later", k.text, auth.Revoked, true)
+	open("another secret, later", wrong)
 }

@@ -136,34 +136,32 @@ func (r *Resolver) Resolve(ctx context.Context, key []byte, from netip.Addr) Dec
 	return r.Metrics.decided(d)
 }
 
-// Recall answers as Resolve does, if memory alone can tell that the key may pass, and never waits. False says nothing:
-// Resolve is to be asked. Who acts upon the answer says so by Recalled; until then it does not count.
-func (r *Resolver) Recall(key []byte) (Decision, bool) {
+// Recall answers as Resolve does, if memory alone can tell, and never waits. False says nothing: Resolve is to be asked.
+func (r *Resolver) Recall(key []byte) (d Decision, known bool) {
 	prefix, ok := r.Format.Split(key)
 	if !ok {
-		return Decision{}, false
+		return r.Metrics.decided(Decision{Reason: Malformed}), true
 	}
 	now := time.Now()
 	steady, n := r.clock.steady(now), r.gens.note(prefix)
 	e := r.copyOf(prefix, n)
-	if e == nil || !fresh(e, n, steady) {
-		return Decision{}, false
+	switch {
+	case e == nil && r.isNegative(prefix, n, steady):
+		r.Metrics.looked(TierMemory, negative)
+		return r.Metrics.decided(Decision{Reason: NoSuchKey}), true
+	case e == nil || !fresh(e, n, steady):
+		return d, false
 	}
-	due := steady >= e.refreshAt()
-	d := decide(e, &presented{key: key, sha: sha256.Sum256(key), pepper: r.Pepper}, prefix, now)
-	if d.Reason != Allowed {
-		return Decision{}, false
+	due, doubtful := steady >= e.refreshAt(), r.mayHaveChanged(e, steady)
+	d = decide(e, &presented{key: key, sha: sha256.Sum256(key), pepper: r.Pepper}, prefix, now)
+	if d.Reason == WrongSecret && doubtful {
+		return d, false
 	}
 	if due {
 		r.flights.join(prefix, asked)
 	}
-	return d, true
-}
-
-// Recalled counts an answer of Recall.
-func (r *Resolver) Recalled(d Decision) {
 	r.Metrics.looked(TierMemory, hit)
-	r.Metrics.decided(d)
+	return r.Metrics.decided(d), true
 }
 
 // lookUp asks the other tiers. Who has spent what their address may ask for waits for another flight than those who have

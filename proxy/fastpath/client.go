@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"keygate/proxy/auth"
 	"keygate/proxy/forward"
 	"keygate/shared/listen"
 	"keygate/shared/serving"
@@ -26,6 +27,7 @@ type client struct {
 
 	// With the loop.
 	flight *flight   // nil: a request is awaited
+	query  *query    // about the key of a request; nil: there is none
 	asked  bool      // this is not the first one
 	more   bool      // something came while a flight was under way
 	until  time.Time // when what is awaited is late
@@ -35,6 +37,8 @@ type client struct {
 	late  bool   // nothing has come in time
 	owed  []byte // the rest of an answer, which is written before anything else is done
 	begun atomic.Pointer[forward.Begun]
+
+	decision *auth.Decision // about the first request's key; nil: there is none
 }
 
 var errNoSocket = errors.New("the connection is no socket")
@@ -115,6 +119,15 @@ func Begun(nc net.Conn) *forward.Begun {
 	return nil
 }
 
+// Decided returns what was decided about the key of the request that an accepted connection begins with, once, and nil if
+// that is open. It is to be asked with the first request: about the next one's key it says nothing.
+func Decided(nc net.Conn) (d *auth.Decision) {
+	if c, ok := socket.Within[*client](nc); ok {
+		d, c.decision = c.decision, nil
+	}
+	return d
+}
+
 // shut closes a connection that is with the loop.
 func (c *client) shut() {
 	c.loop.poller.Remove(c.fd)
@@ -123,7 +136,7 @@ func (c *client) shut() {
 
 // Readable implements poll.Handler.
 func (c *client) Readable(ended bool) {
-	if c.flight != nil {
+	if c.flight != nil || c.query != nil {
 		c.more = true
 		return
 	}
@@ -144,10 +157,17 @@ func (c *client) handOver(read []byte) {
 	c.lend(read, nil)
 }
 
+// handOverDecided does so once it is decided about the key.
+func (c *client) handOverDecided(read []byte, d auth.Decision) {
+	d.Principal.Prefix = bytes.Clone(d.Principal.Prefix)
+	c.decision = &d
+	c.handOver(read)
+}
+
 // lend has the connection accepted, with what was read of it.
 func (c *client) lend(read []byte, begun *forward.Begun) {
 	c.loop.poller.Remove(c.fd)
-	c.flight, c.more, c.asked = nil, false, true
+	c.flight, c.query, c.more, c.asked = nil, nil, false, true
 	c.head = bytes.Clone(read)
 	c.begun.Store(begun)
 	c.loop.listener.queue.push(c)

@@ -1,18 +1,21 @@
-// Package fastpath serves the requests that most are: complete in one piece, with a key that memory knows, to an upstream
-// that a connection is idle to, and answered in one piece. A few event loops carry them from socket to socket, without a
-// goroutine, a stack and buffers for each connection.
+// Package fastpath serves the requests that most are: complete in one piece, to an upstream that a connection is idle to,
+// and answered in one piece. A few event loops carry them from socket to socket, without a goroutine, a stack and buffers
+// for each connection. Only while a key is looked up that memory does not know, a goroutine waits for that. If a key may
+// not pass, the loop says so.
 //
 // Whatever is not like that goes the way of all requests: a Listener accepts the connection, with all that has come on it,
-// for a server that gives it a goroutine, and takes it back once the server has answered. The fast path refuses nobody: what
-// it takes is a part of what the server would take, and is forwarded as the server would, byte by byte. An exchange that
-// turns out to be unlike the others while it is under way (an answer in chunks, a broken connection, a timeout) is handed
-// over as it stands: see forward.Begun.
+// for a server that gives it a goroutine, and takes it back once the server has answered. The fast path refuses nothing but
+// keys: what it takes is a part of what the server would take, and is forwarded as the server would, byte by byte. An
+// exchange that turns out to be unlike the others while it is under way (an answer in chunks, a broken connection, a
+// timeout) is handed over as it stands: see Decided and forward.Begun.
 package fastpath
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -21,14 +24,15 @@ import (
 	"keygate/proxy/auth"
 	"keygate/proxy/identity"
 	"keygate/proxy/upstream"
+	"keygate/shared/problem"
 )
 
-// Authenticator decides about a presented key if it can tell without waiting that the key may pass. False says nothing.
-// The decision aliases key.
+// Authenticator decides whether a presented key may pass. Decisions alias key.
 type Authenticator interface {
+	// Recall decides without waiting, if it can. False says nothing.
 	Recall(key []byte) (auth.Decision, bool)
-	// Recalled counts a decision that was acted upon.
-	Recalled(d auth.Decision)
+	// Resolve waits for who can tell, and bounds that itself.
+	Resolve(ctx context.Context, key []byte, from netip.Addr) auth.Decision
 }
 
 // Upstreams lends idle connections, as forward.Forwarder does: never waiting, and nil if there is none.
@@ -43,9 +47,11 @@ type Config struct {
 	Policy    *identity.Policy
 	Upstreams Upstreams
 
-	Public  func(target []byte) bool             // whether no key is needed: such requests take the other way
-	Served  func(status int, took time.Duration) // is told of each answer
-	MaxBody int64                                // bytes; 0: no limit
+	Public  func(target []byte) bool              // whether no key is needed: such requests take the other way
+	Served  func(status int, took time.Duration)  // is told of each answer
+	Refused func(code problem.Code)               // is told of each refusal
+	Refusal func(d auth.Decision) problem.Problem // what is said of a key that may not pass
+	MaxBody int64                                 // bytes; 0: no limit
 
 	HeaderTimeout   time.Duration // how long a new connection may say nothing
 	IdleTimeout     time.Duration // between two requests, and of a client that takes nothing of its answer

@@ -34,34 +34,44 @@ func TestMain(m *testing.M) {
 // patience bounds every wait; only failing tests take that long.
 const patience = 20 * time.Second
 
-// known allows the key "good", and remembers it from the first time on that it was asked.
+// known allows keys that end in "good". It remembers all but those that begin with "cold" from the first time on that it
+// was asked; about those it waits, once it has told that it was asked, until it is told to go on.
 type known struct {
+	reached, goOn chan struct{}
+
 	mu    sync.Mutex
 	asked int
 }
 
 func (k *known) decide(key []byte) auth.Decision {
-	if string(key) != "good" {
+	if !strings.HasSuffix(string(key), "good") {
 		return auth.Decision{Reason: auth.NoSuchKey}
 	}
 	return auth.Decision{Reason: auth.Allowed, Principal: auth.Principal{OrgID: "org-1", Prefix: key}}
 }
 
+func isCold(key []byte) bool { return strings.HasPrefix(string(key), "cold") }
+
 func (k *known) Resolve(_ context.Context, key []byte, _ netip.Addr) auth.Decision {
 	k.mu.Lock()
-	defer k.mu.Unlock()
 	k.asked++
+	k.mu.Unlock()
+	if isCold(key) {
+		k.reached <- struct{}{}
+		<-k.goOn
+	}
 	return k.decide(key)
 }
 
 func (k *known) Recall(key []byte) (auth.Decision, bool) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	d := k.decide(key)
-	return d, k.asked > 0 && d.Reason == auth.Allowed
+	return k.decide(key), k.timesAsked() > 0 && !isCold(key)
 }
 
-func (k *known) Recalled(auth.Decision) {}
+func (k *known) timesAsked() int {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.asked
+}
 
 // api is an upstream that does as it is told, and remembers what it is sent.
 type api struct {
@@ -193,7 +203,7 @@ type edge struct {
 
 func newEdge(tb testing.TB, a *api, change ...func(*server.Config)) *edge {
 	tb.Helper()
-	e := &edge{tb: tb, registry: prometheus.NewRegistry(), auth: &known{}}
+	e := &edge{tb: tb, registry: prometheus.NewRegistry(), auth: &known{reached: make(chan struct{}), goOn: make(chan struct{})}}
 	set, err := upstream.New(upstream.Config{
 		Upstreams: []string{"http://" + a.Addr().String()}, Registerer: e.registry, Logger: slog.New(slog.DiscardHandler),
 	})
@@ -251,10 +261,10 @@ func (e *edge) warm() *edge {
 	return e
 }
 
-// ways returns how often requests were answered by a loop, handed over, and taken up halfway.
-func (e *edge) ways() (counts [3]int) {
+// ways returns how often requests were answered by a loop, handed over, taken up halfway, and refused by a loop.
+func (e *edge) ways() (counts [4]int) {
 	e.tb.Helper()
-	for i, way := range []string{"answered", "handed_over", "taken_up"} {
+	for i, way := range []string{"answered", "handed_over", "taken_up", "refused"} {
 		counts[i] = int(e.count("keygate_proxy_fastpath_requests_total", way))
 	}
 	return counts

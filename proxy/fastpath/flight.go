@@ -34,30 +34,41 @@ const (
 	spareSize = 16 << 10
 )
 
-// depart forwards a request, unless that needs a goroutine: then nothing has happened.
+// depart serves a request, unless that needs the server: then nothing has happened.
 func (l *loop) depart(c *client, read []byte) bool {
 	r, ok := l.parse(read)
 	if !ok || l.listener.draining.Load() {
 		return false
 	}
-	allowed, known := l.listener.cfg.Auth.Recall(r.key)
-	if !known {
-		return false
+	if d, known := l.listener.cfg.Auth.Recall(r.key); known {
+		l.proceed(c, read, &r, d, time.Now())
+	} else {
+		l.ask(c, read, &r)
+	}
+	return true
+}
+
+// proceed does what follows from a decision about a request's key.
+func (l *loop) proceed(c *client, read []byte, r *request, d auth.Decision, started time.Time) {
+	if d.Outcome() != auth.Allow {
+		l.refuse(c, d, started)
+		return
 	}
 	up, k := l.idle(r.target)
 	if up == nil {
-		return false
+		c.handOverDecided(read, d)
+		return
 	}
 	f := l.newFlight()
-	f.client, f.link, f.up, f.started = c, k, up, time.Now()
+	f.client, f.link, f.up, f.started = c, k, up, started
 	f.request = append(f.request[:0], read...)
-	l.appendRequest(f, &r, allowed.Principal)
+	l.appendRequest(f, r, d.Principal)
 	c.flight, k.flight = f, f
 	c.until = f.started.Add(l.listener.cfg.ResponseTimeout)
-	if l.send(f, r.target) {
-		l.listener.cfg.Auth.Recalled(allowed)
+	if !l.send(f, r.target) {
+		c.handOverDecided(f.request, d)
+		l.recycle(f)
 	}
-	return true
 }
 
 // idle returns a connection that is watched by this loop.
@@ -74,7 +85,7 @@ func (l *loop) idle(target []byte) (*upstream.Conn, *link) {
 	return up, k
 }
 
-// send tries idle connections until one is good. If none is, a goroutine begins anew.
+// send tries idle connections until one is good, and says whether one was.
 func (l *loop) send(f *flight, target []byte) (sent bool) {
 	for {
 		n, err := f.up.Start(f.sent)
@@ -83,8 +94,6 @@ func (l *loop) send(f *flight, target []byte) (sent bool) {
 			f.link.flight = nil
 			f.up.Release(false)
 			if f.up, f.link = l.idle(target); f.up == nil {
-				f.client.handOver(f.request)
-				l.recycle(f)
 				return false
 			}
 			f.link.flight = f
@@ -173,7 +182,7 @@ func (l *loop) appendRequest(f *flight, r *request, who auth.Principal) {
 		Method: r.method, Target: r.target, Now: f.started, Origin: &l.origin,
 	}
 	if f.minted = l.lines.SaneRequestID() == nil; f.minted {
-		_, _ = uuid7.Mint(f.started).AppendText(f.id[:0])
+		f.id = newID(f.started)
 		v.RequestID = f.id[:]
 	}
 	l.header = policy.AppendHeader(l.header[:0], l.lines, &v)

@@ -2,6 +2,7 @@ package fastpath
 
 import (
 	"runtime"
+	"sync"
 	"time"
 
 	"keygate/proxy/header"
@@ -16,7 +17,7 @@ const bufferSize = 64 << 10
 // What is late is looked for eight times while the shortest patience lasts: nobody waits longer than an eighth too long.
 const looksPerPatience = 8
 
-// loop carries the exchanges of the connections that were dealt out to it. All of it but poller belongs to the
+// loop carries the exchanges of the connections that were dealt out to it. All of it but poller and told belongs to the
 // goroutine of run, and so do the connections while they are with it.
 type loop struct {
 	listener *Listener
@@ -26,8 +27,13 @@ type loop struct {
 	drained  bool
 	links    []*link // by descriptor; what is no longer open stays until the descriptor is used again
 	spare    []*flight
-	watched  []poll.Handler // scratch, like all below
+	asking   int // queries whose end is not known to the loop
 
+	mu   sync.Mutex // held for moments
+	told []*query   // that have ended since
+
+	heard   []*query // scratch, like all below
+	watched []poll.Handler
 	in, out []byte
 	lines   header.Lines
 	header  []byte
@@ -57,11 +63,12 @@ func (l *loop) run() {
 			return
 		}
 		l.poller.Dispatch()
+		l.proceedTold()
 		if l.listener.draining.Load() && !l.drained {
 			l.drained = true // nothing departs any more
 			l.takeUpAll()
 		}
-		if l.listener.closing.Load() && l.drained {
+		if l.listener.closing.Load() && l.drained && l.asking == 0 {
 			l.leave()
 			return
 		}
@@ -107,7 +114,7 @@ func (l *loop) each(f func(c *client)) {
 func (l *loop) lookForLate(now time.Time) {
 	l.each(func(c *client) {
 		switch {
-		case now.Before(c.until):
+		case now.Before(c.until), c.query != nil:
 		case c.flight != nil:
 			l.takeUp(c.flight, c.flight.got, nil)
 		case !c.asked: // and is owed an answer that says so

@@ -31,6 +31,7 @@ type exchange struct {
 	located  bool // origin is known
 	started  time.Time
 	resolved time.Time      // when it was known who is calling; zero if that was not asked
+	decided  *auth.Decision // by the fast path; nil: nothing
 	begun    *forward.Begun // by the fast path
 	broken   bool           // where the next request begins is not certain: the connection must close
 

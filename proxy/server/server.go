@@ -94,7 +94,8 @@ func (s *Server) front() func(net.Listener) (serving.Front, error) {
 	return func(inner net.Listener) (serving.Front, error) {
 		return fastpath.Listen(inner, fastpath.Config{
 			Auth: s.Fast.Auth, Policy: s.Policy, Upstreams: s.Fast.Upstreams,
-			Public: s.public.names, Served: s.Metrics.Served, MaxBody: s.MaxBody,
+			Public: s.public.names, MaxBody: s.MaxBody,
+			Served: s.Metrics.Served, Refused: s.Metrics.Refused, Refusal: refusal.Decision,
 			HeaderTimeout: s.HeaderTimeout, IdleTimeout: s.IdleTimeout, ResponseTimeout: s.Fast.ResponseTimeout,
 			Metrics: s.Fast.Metrics,
 		})
@@ -111,6 +112,7 @@ func (s *Server) serve(ctx *fasthttp.RequestCtx) {
 		x = s.exchanges.acquire(ctx)
 	}
 	defer s.exchanges.release(x)
+	x.decided = fastpath.Decided(ctx.Conn())
 	if begun := fastpath.Begun(ctx.Conn()); begun != nil {
 		s.resume(x, begun)
 	} else if expected || s.lets(x) {
@@ -160,8 +162,7 @@ func (s *Server) lets(x *exchange) bool {
 		s.refuse(x, refusal.Credential(err))
 		return false
 	}
-	// Bounded by itself; a shutdown must not cut it off.
-	decision := s.Auth.Resolve(context.Background(), key, s.locate(x).Client())
+	decision := s.decide(x, key)
 	x.resolved = time.Now()
 	if decision.Outcome() != auth.Allow {
 		s.refuse(x, refusal.Decision(decision))
@@ -169,6 +170,14 @@ func (s *Server) lets(x *exchange) bool {
 	}
 	x.who, x.key = decision.Principal, key
 	return true
+}
+
+func (s *Server) decide(x *exchange, key []byte) auth.Decision {
+	if x.decided != nil {
+		return *x.decided
+	}
+	// Bounded by itself; a shutdown must not cut it off.
+	return s.Auth.Resolve(context.Background(), key, s.locate(x).Client())
 }
 
 func (s *Server) forward(x *exchange) {

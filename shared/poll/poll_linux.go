@@ -99,13 +99,13 @@ func (p *Poller) Remove(fd int) {
 
 // Wait waits until a socket may be read, until the time given, or until Wake is called. It fails once p is closed.
 func (p *Poller) Wait(until time.Time) error {
+	if p.found = 0; p.resume(until) {
+		return nil
+	}
 	if p.busy {
 		if p.found = look(p.epoll, p.events[:], linger); p.found > 0 {
 			return nil
 		}
-	}
-	if p.found = 0; p.resume(until) {
-		return nil
 	}
 	began := time.Now()
 	err := p.raw.Read(p.step)

@@ -6,6 +6,7 @@ package problem
 import (
 	"cmp"
 	"encoding/json"
+	"fmt"
 	"strconv"
 
 	"github.com/valyala/fasthttp"
@@ -121,6 +122,21 @@ func (p Problem) Write(resp *fasthttp.Response) {
 		Code: p.Code, RequestID: p.RequestID, Pointer: p.Pointer, EventID: p.EventID,
 	})
 	resp.SetBody(text)
+}
+
+// Append appends the answer as it goes over the wire, for who answers without a server, with more header lines if there are
+// any, each with its end. It has no Date.
+func (p Problem) Append(dst []byte, lines string) []byte {
+	resp := fasthttp.AcquireResponse()
+	defer fasthttp.ReleaseResponse(resp)
+	p.Write(resp)
+	resp.Header.SetContentLength(len(resp.Body()))
+	status := resp.StatusCode()
+	dst = fmt.Appendf(dst, "HTTP/1.1 %d %s\r\n%s", status, fasthttp.StatusMessage(status), lines)
+	for name, value := range resp.Header.All() {
+		dst = append(append(append(append(dst, name...), ": "...), value...), "\r\n"...)
+	}
+	return append(append(dst, "\r\n"...), resp.Body()...)
 }
 
 // One second: every outage that answers 503 here is retried by us more often than that.

@@ -1,6 +1,8 @@
 package problem
 
 import (
+	"bufio"
+	"bytes"
 	"encoding/json"
 	"testing"
 
@@ -35,6 +37,26 @@ func TestEveryCodeHasAStatusAndATitle(t *testing.T) {
 		}
 		if has := len(resp.Header.Peek("WWW-Authenticate")) > 0; has != (kind.status == 401) {
 			t.Errorf("%s: WWW-Authenticate is there: %v", code, has)
+		}
+	}
+}
+
+func TestAnAnswerWithoutAServerIsTheSame(t *testing.T) {
+	for code := range kinds {
+		p := Problem{Code: code, Detail: "detail", RequestID: "req"}
+		var want, got fasthttp.Response
+		p.Write(&want)
+		if err := got.Read(bufio.NewReader(bytes.NewReader(p.Append(nil, "X-More: 1\r\n")))); err != nil {
+			t.Fatal(err)
+		}
+		want.Header.Set("X-More", "1")
+		for name, value := range want.Header.All() {
+			if string(got.Header.PeekBytes(name)) != string(value) {
+				t.Errorf("%s: %s is %q, not %q", code, name, got.Header.PeekBytes(name), value)
+			}
+		}
+		if got.StatusCode() != want.StatusCode() || string(got.Body()) != string(want.Body()) || got.ConnectionClose() {
+			t.Errorf("%s: %s", code, got.String())
 		}
 	}
 }

@@ -1,0 +1,86 @@
+package fastpath
+
+import (
+	"bytes"
+	"context"
+	"net/netip"
+	"time"
+
+	"keygate/proxy/auth"
+	"keygate/shared/uuid7"
+)
+
+// query is a request whose key is being looked up. All of it but decision belongs to the loop, and that one, too, once the
+// query has been told of.
+type query struct {
+	client       *client
+	request, key []byte
+	from         netip.Addr
+	started      time.Time
+	decision     auth.Decision
+}
+
+// ask has a goroutine wait for who can tell about a request's key. It ends by itself, since Resolve does, and the client
+// stays with the loop until then.
+func (l *loop) ask(c *client, read []byte, r *request) {
+	cfg := &l.listener.cfg
+	cfg.Policy.Origin(&l.origin, l.lines, c.peer)
+	q := &query{
+		client: c, request: bytes.Clone(read), key: bytes.Clone(r.key), from: l.origin.Client(), started: time.Now(),
+	}
+	c.query = q
+	l.asking++
+	go func() {
+		q.decision = cfg.Auth.Resolve(context.Background(), q.key, q.from)
+		l.tell(q)
+	}()
+}
+
+// tell is called by the goroutines of ask.
+func (l *loop) tell(q *query) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.told = append(l.told, q); len(l.told) == 1 {
+		l.poller.Wake()
+	}
+}
+
+// proceedTold goes on with the requests whose keys have been looked up.
+func (l *loop) proceedTold() {
+	l.mu.Lock()
+	l.told, l.heard = l.heard[:0], l.told
+	l.mu.Unlock()
+	for _, q := range l.heard {
+		l.asking--
+		q.client.query = nil
+		if r, ok := l.parse(q.request); ok && !l.listener.draining.Load() {
+			l.proceed(q.client, q.request, &r, q.decision, q.started)
+		} else {
+			q.client.handOverDecided(q.request, q.decision)
+		}
+	}
+	clear(l.heard)
+}
+
+// refuse tells a client that its key may not pass, in the words of the server.
+func (l *loop) refuse(c *client, d auth.Decision, started time.Time) {
+	cfg := &l.listener.cfg
+	p := cfg.Refusal(d)
+	if id := l.lines.SaneRequestID(); id != nil {
+		p.RequestID = string(id)
+	} else {
+		minted := newID(started)
+		p.RequestID = string(minted[:])
+	}
+	cfg.Refused(p.Code)
+	cfg.Served(p.Code.Status(), time.Since(started))
+	cfg.Metrics.refused.Inc()
+	l.out = p.Append(l.out[:0], "")
+	c.answer(l.out)
+}
+
+// newID names a request whose client has not done so.
+func newID(at time.Time) (id [36]byte) {
+	_, _ = uuid7.Mint(at).AppendText(id[:0])
+	return id
+}
