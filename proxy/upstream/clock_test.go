@@ -76,3 +76,32 @@ func TestWhatHasBeenIdleForTooLongIsNotUsed(t *testing.T) {
 		}
 	})
 }
+
+// Who watches a connection gets it rather than others, but not once it has been idle for too long.
+func TestWhoWatchesAConnectionGetsItWhileItIsYoung(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSet(t, "http://a")
+		a := s.groups[0].targets[0]
+		idle := func(watcher string) *Conn {
+			near, far := net.Pipe()
+			t.Cleanup(func() { far.Close() })
+			c := &Conn{Conn: near, target: a, Watcher: watcher}
+			a.open++
+			a.put(c, true)
+			a.sweep.Stop()
+			return c
+		}
+		old := idle("me")
+		young := idle("another")
+		if c := a.takeIdle("me", time.Now()); c != old {
+			t.Errorf("while it is young: got %v's", c.Watcher)
+		}
+		a.put(old, true)
+		a.idle[0], a.idle[1] = a.idle[1], a.idle[0] // so that it is not the one used last
+		time.Sleep(s.cfg.IdleTimeout + 1)
+		young.usedAt = time.Now()
+		if c := a.takeIdle("me", time.Now()); c != young {
+			t.Errorf("later: got %v's", c.Watcher)
+		}
+	})
+}

@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -84,18 +83,8 @@ func (r *result) measure(ctx context.Context, b *bench, g group) (err error) {
 
 // save writes the figures as JSON and the tables as Markdown beside them.
 func (r *result) save(dir string) error {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	text, err := json.MarshalIndent(r, "", "  ")
-	if err != nil {
-		return err
-	}
 	path := filepath.Join(dir, r.StartedAt.Format("2006-01-02T150405Z"))
-	if err := os.WriteFile(path+".json", append(text, '\n'), 0o644); err != nil {
-		return err
-	}
-	if err := os.WriteFile(path+".md", []byte(r.markdown()), 0o644); err != nil {
+	if err := programs.Save(path, r, map[string]string{".md": r.markdown()}); err != nil {
 		return err
 	}
 	for _, missing := range r.Missing {

@@ -12,18 +12,12 @@ import (
 	"strings"
 
 	"keygate/tests/load/chart"
+	"keygate/tests/programs"
 )
 
 // save writes the figures as JSON.
 func (r *result) save(dir string) error {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	text, err := json.MarshalIndent(r, "", "  ")
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(filepath.Join(dir, r.Name+".json"), append(text, '\n'), 0o644)
+	return programs.Save(filepath.Join(dir, r.Name), r, nil)
 }
 
 // drawSaved writes the pictures of all curves that are saved, this time or earlier, and one page of their tables.

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"testing"
 
+	"keygate/tests/link"
 	"keygate/tests/servers"
 )
 
@@ -13,17 +14,17 @@ import (
 func TestAClientIsNeverToldThatAStoredEventIsNotStored(t *testing.T) {
 	t.Parallel()
 	url := servers.Postgres(t).Database(t)
-	cable := newLink(t, hostOf(t, url), readyForQuery)
+	cable := link.Start(t, hostOf(t, url), readyForQuery)
 	s := newStack(t, url, via(t, url, cable), "--ride-out", "1s")
 	release := s.lock()
 	wait := s.sendAtOnce(1, func(int) string { return `{"type":"a","payload":{}}` })
 	eventually(t, "the insert to wait for the lock", func() bool {
 		return ask(t, url, `select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()`) == 1
 	})
-	cable.set(holds)
+	cable.Set(link.Holds)
 	release()
 	got := wait()[0]
-	cable.set(passes)
+	cable.Set(link.Passes)
 	if n := ask(t, url, "select count(*) from events"); n != 1 {
 		t.Fatalf("%d events are stored", n)
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"keygate/proxy/apikey"
+	"keygate/tests/link"
 	"keygate/tests/servers"
 )
 
@@ -134,20 +135,20 @@ func (g *ground) lookups() int {
 // edge is a proxy with its links to the servers.
 type edge struct {
 	*program
-	toRedis, toPostgres *link
+	toRedis, toPostgres *link.Link
 }
 
 // newEdge starts a proxy, and does not wait for it.
 func (g *ground) newEdge(args ...string) *edge {
 	g.tb.Helper()
-	e := &edge{toRedis: newLink(g.tb, g.redis.Addr(), everyChunk), toPostgres: newLink(g.tb, hostOf(g.tb, g.url), readyForQuery)}
+	e := &edge{toRedis: link.Start(g.tb, g.redis.Addr(), everyChunk), toPostgres: link.Start(g.tb, hostOf(g.tb, g.url), readyForQuery)}
 	database, err := url.Parse(via(g.tb, g.url, e.toPostgres))
 	if err != nil {
 		g.tb.Fatal(err)
 	}
 	database.User = url.User("edge")
 	env := []string{
-		"DATABASE_URL=" + database.String(), "REDIS_URL=redis://keygate:" + redisPassword + "@" + e.toRedis.addr + "/0",
+		"DATABASE_URL=" + database.String(), "REDIS_URL=redis://keygate:" + redisPassword + "@" + e.toRedis.Addr() + "/0",
 		"TRUST_SECRET=a secret that only the tests know",
 	}
 	e.program = newProgram(g.tb, "proxy", env, append([]string{"--upstream", g.api.URL}, args...)...)

@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"strconv"
 	"time"
+
+	"keygate/tests/link"
 )
 
 const (
@@ -31,10 +33,10 @@ var outages = []outage{
 	{name: "Redis stopped", begin: stopRedis, end: startRedis, source: true, writable: true, degraded: redisAway},
 	{name: "Redis killed", begin: killRedis, end: startRedis, source: true, writable: true, degraded: redisAway},
 	{name: "Redis frozen", begin: freezeRedis, end: thawRedis, source: true, writable: true, degraded: redisAway},
-	{name: "Redis slow (0.1 s)", begin: redisTakes(slowRedis), end: redisLinks(passes), source: true, writable: true, degraded: redisSlow},
-	{name: "Redis far away (10 ms)", begin: redisTakes(farAway), end: redisLinks(passes), redis: true, source: true, writable: true},
-	{name: "Redis in a black hole", begin: redisLinks(holds), end: redisLinks(passes), source: true, writable: true, degraded: redisAway},
-	{name: "Redis resets connections", begin: redisLinks(refuses), end: redisLinks(passes), source: true, writable: true, degraded: redisAway},
+	{name: "Redis slow (0.1 s)", begin: redisTakes(slowRedis), end: redisLinks(link.Passes), source: true, writable: true, degraded: redisSlow},
+	{name: "Redis far away (10 ms)", begin: redisTakes(farAway), end: redisLinks(link.Passes), redis: true, source: true, writable: true},
+	{name: "Redis in a black hole", begin: redisLinks(link.Holds), end: redisLinks(link.Passes), source: true, writable: true, degraded: redisAway},
+	{name: "Redis resets connections", begin: redisLinks(link.Refuses), end: redisLinks(link.Passes), source: true, writable: true, degraded: redisAway},
 	{name: "Redis read-only (a replica)", begin: beReplica, end: beMaster, source: true, writable: true, degraded: redisWrites},
 	{name: "Redis out of memory", begin: noMemory, end: memory, source: true, writable: true, degraded: redisWrites},
 	{name: "Redis evicts what is in use", begin: littleMemory, end: memory, redis: true, source: true, writable: true},
@@ -46,11 +48,11 @@ var outages = []outage{
 	{name: "Postgres stopped", begin: stopPostgres, end: startPostgres, redis: true, degraded: postgresAway},
 	{name: "Postgres killed", begin: killPostgres, end: startPostgres, redis: true, degraded: postgresAway},
 	{name: "Postgres frozen", begin: freezePostgres, end: thawPostgres, redis: true, degraded: postgresAway},
-	{name: "Postgres slow (1 s)", begin: postgresTakes(slowPostgres), end: postgresLinks(passes), redis: true, writable: true,
+	{name: "Postgres slow (1 s)", begin: postgresTakes(slowPostgres), end: postgresLinks(link.Passes), redis: true, writable: true,
 		degraded: []string{"database"}},
-	{name: "Postgres far away (10 ms)", begin: postgresTakes(farAway), end: postgresLinks(passes), redis: true, source: true, writable: true},
-	{name: "Postgres in a black hole", begin: postgresLinks(holds), end: postgresLinks(passes), redis: true, writable: true, degraded: postgresAway},
-	{name: "Postgres resets connections", begin: postgresLinks(refuses), end: postgresLinks(passes), redis: true, writable: true,
+	{name: "Postgres far away (10 ms)", begin: postgresTakes(farAway), end: postgresLinks(link.Passes), redis: true, source: true, writable: true},
+	{name: "Postgres in a black hole", begin: postgresLinks(link.Holds), end: postgresLinks(link.Passes), redis: true, writable: true, degraded: postgresAway},
+	{name: "Postgres resets connections", begin: postgresLinks(link.Refuses), end: postgresLinks(link.Passes), redis: true, writable: true,
 		degraded: postgresAway},
 	{name: "Postgres read-only", begin: readOnly, end: readWrite, redis: true, source: true, writable: true},
 	{name: "Postgres in recovery (a standby)", begin: beStandby, end: bePrimary, redis: true, degraded: postgresAway},
@@ -59,13 +61,13 @@ var outages = []outage{
 	{name: "Both stopped", begin: both(stopRedis, stopPostgres), end: both(startPostgres, startRedis), degraded: bothAway},
 	{name: "Both killed", begin: both(killPostgres, killRedis), end: both(startRedis, startPostgres), degraded: bothAway},
 	{name: "Both frozen", begin: both(freezeRedis, freezePostgres), end: both(thawPostgres, thawRedis), degraded: bothAway},
-	{name: "Both in a black hole", begin: both(redisLinks(holds), postgresLinks(holds)),
-		end: both(redisLinks(passes), postgresLinks(passes)), writable: true, degraded: bothAway},
+	{name: "Both in a black hole", begin: both(redisLinks(link.Holds), postgresLinks(link.Holds)),
+		end: both(redisLinks(link.Passes), postgresLinks(link.Passes)), writable: true, degraded: bothAway},
 	{name: "Postgres stopped, Redis flushed", begin: both(stopPostgres, flush), end: startPostgres, redis: true, emptied: true,
 		degraded: postgresAway},
 
 	{name: "Redis stopped, a proxy restarted", begin: stopRedis, end: startRedis, source: true, writable: true, restart: true, degraded: redisAway},
-	{name: "Redis in a black hole, a proxy restarted", begin: redisLinks(holds), end: redisLinks(passes), source: true, writable: true,
+	{name: "Redis in a black hole, a proxy restarted", begin: redisLinks(link.Holds), end: redisLinks(link.Passes), source: true, writable: true,
 		restart: true, degraded: redisAway},
 	{name: "Postgres stopped, a proxy restarted", begin: stopPostgres, end: startPostgres, redis: true, restart: true, degraded: postgresAway},
 	{name: "Postgres frozen, a proxy restarted", begin: freezePostgres, end: thawPostgres, redis: true, restart: true, degraded: postgresAway},
@@ -80,20 +82,20 @@ func onLinks(f *fleet, do func(e *edge)) {
 	}
 }
 
-func redisLinks(m mode) func(*fleet) {
-	return func(f *fleet) { onLinks(f, func(e *edge) { e.toRedis.set(m) }) }
+func redisLinks(m link.Mode) func(*fleet) {
+	return func(f *fleet) { onLinks(f, func(e *edge) { e.toRedis.Set(m) }) }
 }
 
-func postgresLinks(m mode) func(*fleet) {
-	return func(f *fleet) { onLinks(f, func(e *edge) { e.toPostgres.set(m) }) }
+func postgresLinks(m link.Mode) func(*fleet) {
+	return func(f *fleet) { onLinks(f, func(e *edge) { e.toPostgres.Set(m) }) }
 }
 
 func redisTakes(d time.Duration) func(*fleet) {
-	return func(f *fleet) { onLinks(f, func(e *edge) { e.toRedis.slow(d) }) }
+	return func(f *fleet) { onLinks(f, func(e *edge) { e.toRedis.Slow(d) }) }
 }
 
 func postgresTakes(d time.Duration) func(*fleet) {
-	return func(f *fleet) { onLinks(f, func(e *edge) { e.toPostgres.slow(d) }) }
+	return func(f *fleet) { onLinks(f, func(e *edge) { e.toPostgres.Slow(d) }) }
 }
 
 func both(first, second func(*fleet)) func(*fleet) {

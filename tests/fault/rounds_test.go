@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"keygate/tests/link"
 	"keygate/tests/servers"
 )
 
@@ -24,7 +25,7 @@ type fault struct {
 type world struct {
 	*stack
 	postgres *servers.PostgresServer
-	cable    *link // from the writer to PostgreSQL
+	cable    *link.Link // from the writer to PostgreSQL
 	rng      *rand.Rand
 	faults   []fault
 }
@@ -33,7 +34,7 @@ func newWorld(tb testing.TB, seed uint64) *world {
 	tb.Helper()
 	w := &world{postgres: servers.StartPostgres(tb), rng: source(seed, -1)}
 	url := w.postgres.Database(tb)
-	w.cable = newLink(tb, hostOf(tb, url), readyForQuery)
+	w.cable = link.Start(tb, hostOf(tb, url), readyForQuery)
 	w.stack = newStack(tb, url, via(tb, url, w.cable))
 	nothing := func() {}
 	w.faults = []fault{
@@ -49,20 +50,20 @@ func newWorld(tb testing.TB, seed uint64) *world {
 	return w
 }
 
-func (w *world) addLink(to string, l *link) {
-	passAgain := func() { l.set(passes) }
+func (w *world) addLink(to string, l *link.Link) {
+	passAgain := func() { l.Set(link.Passes) }
 	for _, f := range []struct {
 		name string
-		mode mode
+		mode link.Mode
 		heal func()
 	}{
-		{"link reset", refuses, passAgain},
-		{"link in a black hole", holds, passAgain},
-		{"link in a black hole, then reset", holds, func() { l.reset(); passAgain() }},
-		{"link in small slices", dribbles, passAgain},
-		{"link that loses answers", loses, passAgain},
+		{"link reset", link.Refuses, passAgain},
+		{"link in a black hole", link.Holds, passAgain},
+		{"link in a black hole, then reset", link.Holds, func() { l.Reset(); passAgain() }},
+		{"link in small slices", link.Dribbles, passAgain},
+		{"link that loses answers", link.Loses, passAgain},
 	} {
-		w.faults = append(w.faults, fault{to + " " + f.name, to + " link", func() { l.set(f.mode) }, f.heal})
+		w.faults = append(w.faults, fault{to + " " + f.name, to + " link", func() { l.Set(f.mode) }, f.heal})
 	}
 }
 
@@ -121,7 +122,7 @@ func runRounds(t *testing.T, rounds, balanceEvery int, only *regexp.Regexp) {
 	}
 	t.Logf("%d rounds in %v: %d events sent, %d acknowledged, %d stored; answers lost: %d to the writer, %d to the proxy",
 		rounds, time.Since(began).Round(time.Second), total.sent, total.acknowledged, total.stored,
-		w.cable.answersLost(), w.wire.answersLost())
+		w.cable.AnswersLost(), w.wire.AnswersLost())
 	t.Logf("answers: %s", show(answers))
 	for _, name := range slices.Sorted(maps.Keys(records)) {
 		r := records[name]

@@ -1,6 +1,7 @@
 package fault
 
 import (
+	"bytes"
 	"database/sql"
 	"encoding/json"
 	"fmt"
@@ -15,6 +16,8 @@ import (
 
 	_ "github.com/jackc/pgx/v5/stdlib" // the driver "pgx"
 	_ "modernc.org/sqlite"             // the driver "sqlite"
+
+	"keygate/tests/link"
 )
 
 // organizations is how many the events of a test belong to.
@@ -23,8 +26,8 @@ const organizations = 3
 // stack is a proxy in front of a writer, with a link between them, over a database.
 type stack struct {
 	tb     testing.TB
-	url    string // of the database
-	wire   *link  // from the proxy to the writer
+	url    string     // of the database
+	wire   *link.Link // from the proxy to the writer
 	writer *program
 	proxy  *program
 	keys   []apiKey // of one organisation each
@@ -53,8 +56,8 @@ func newStack(tb testing.TB, databaseURL, writersURL string, writerArgs ...strin
 		s.keys = append(s.keys, key)
 	}
 	s.writer = newProgram(tb, "writer", append([]string{"DATABASE_URL=" + writersURL}, env[1:]...), writerArgs...)
-	s.wire = newLink(tb, s.writer.addr, everyChunk)
-	s.proxy = newProgram(tb, "proxy", env, "--upstream", "http://"+s.wire.addr, "--upstream-idempotent", "/")
+	s.wire = link.Start(tb, s.writer.addr, everyChunk)
+	s.proxy = newProgram(tb, "proxy", env, "--upstream", "http://"+s.wire.Addr(), "--upstream-idempotent", "/")
 	s.writer.start()
 	s.proxy.start()
 	s.writer.ready()
@@ -74,14 +77,20 @@ func command(tb testing.TB, env []string, name string, args ...string) []byte {
 	return output
 }
 
+// readyForQuery is the end of an answer of PostgreSQL outside of a transaction: what it answers is committed.
+func readyForQuery(chunk []byte) bool { return bytes.HasSuffix(chunk, []byte("Z\x00\x00\x00\x05I")) }
+
+// everyChunk will do for answers of Redis and of the writer, which are short.
+func everyChunk([]byte) bool { return true }
+
 // via is a database URL that leads over a link.
-func via(tb testing.TB, databaseURL string, l *link) string {
+func via(tb testing.TB, databaseURL string, l *link.Link) string {
 	tb.Helper()
 	parsed, err := url.Parse(databaseURL)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	parsed.Host = l.addr
+	parsed.Host = l.Addr()
 	return parsed.String()
 }
 

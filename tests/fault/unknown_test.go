@@ -3,6 +3,7 @@ package fault
 import (
 	"testing"
 
+	"keygate/tests/link"
 	"keygate/tests/servers"
 )
 
@@ -16,7 +17,7 @@ func TestAClientIsNotToldThatAnEventIsNotStoredByAWriterThatHasJustStarted(t *te
 	release := s.lock()
 	wait := s.sendAtOnce(1, func(int) string { return `{"type":"a","payload":{}}` })
 	s.awaitQueue(1)
-	s.wire.set(holds)
+	s.wire.Set(link.Holds)
 	release()
 	eventually(t, "the event to be stored", func() bool { return ask(t, url, "select count(*) from events") == 1 })
 	postgres.Stop()
@@ -29,8 +30,8 @@ func TestAClientIsNotToldThatAnEventIsNotStoredByAWriterThatHasJustStarted(t *te
 		}
 		return err == nil
 	})
-	s.wire.reset()
-	s.wire.set(passes)
+	s.wire.Reset()
+	s.wire.Set(link.Passes)
 	if got := wait()[0]; got.code != "upstream_unreachable" {
 		t.Errorf("the answer is %d %s", got.status, got.code)
 	}

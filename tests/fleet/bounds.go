@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"keygate/tests/link"
 )
 
 // Times to live that can be waited for.
@@ -114,8 +116,12 @@ func measureBound(ctx context.Context, b *bench, row bound) (found boundResult, 
 	}
 	time.Sleep(redisTTL + cacheTTL/2)
 	for i, one := range f.proxies {
-		one.redis.cut(i < row.redis)
-		one.sql.cut(i < row.sql)
+		if i < row.redis {
+			one.redis.Set(link.Holds)
+		}
+		if i < row.sql {
+			one.sql.Set(link.Holds)
+		}
 	}
 	began := time.Now()
 	err = errors.Join(f.table.revoke(ctx, f.db, keys...), row.tell(ctx, f, keys))

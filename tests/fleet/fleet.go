@@ -13,6 +13,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"keygate/tests/link"
 	"keygate/tests/programs"
 )
 
@@ -33,8 +34,8 @@ type proxy struct {
 	addr   string // of the data path
 	verify string // of the door that forwards nothing
 	admin  string // the URL of the admin listener
-	redis  *link
-	sql    *link
+	redis  *link.Link
+	sql    *link.Link
 }
 
 // visitor asks admin listeners.
@@ -100,13 +101,13 @@ func (f *fleet) add(p plan) (err error) {
 		if err != nil {
 			return err
 		}
-		if one.sql, err = newLink(parsed.Host); err != nil {
+		if one.sql, err = link.New(parsed.Host, nil); err != nil {
 			return err
 		}
-		if one.redis, err = newLink(f.Redis.Addr()); err != nil {
+		if one.redis, err = link.New(f.Redis.Addr(), nil); err != nil {
 			return err
 		}
-		parsed.Host, cache = one.sql.addr, one.redis.addr
+		parsed.Host, cache = one.sql.Addr(), one.redis.Addr()
 		database = parsed.String()
 	}
 	if one.addr, err = programs.FreeAddress(); err != nil {
@@ -136,9 +137,9 @@ func (f *fleet) add(p plan) (err error) {
 func (f *fleet) stop() error {
 	var err error
 	for _, one := range f.proxies {
-		for _, l := range []*link{one.redis, one.sql} {
+		for _, l := range []*link.Link{one.redis, one.sql} {
 			if l != nil {
-				l.close() // first, so that no shutdown waits for what a cut holds back
+				l.Close() // first, so that no shutdown waits for what a cut holds back
 			}
 		}
 		err = errors.Join(err, one.Stop(patience))

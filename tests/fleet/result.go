@@ -2,8 +2,8 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -49,22 +49,11 @@ func (r *result) finish(figures any, text string) *result {
 
 // save writes the figures as JSON and the text as Markdown beside it, and prints the latter.
 func (r *result) save(dir string) error {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	figures, err := json.MarshalIndent(r, "", "  ")
-	if err != nil {
-		return err
-	}
-	files := map[string]string{".json": string(figures) + "\n", ".md": r.text}
-	for suffix, text := range r.also {
-		files[suffix] = text
-	}
 	path := filepath.Join(dir, r.StartedAt.Format("2006-01-02T150405Z")+"-"+r.Group)
-	for suffix, text := range files {
-		if err := os.WriteFile(path+suffix, []byte(text), 0o644); err != nil {
-			return err
-		}
+	texts := map[string]string{".md": r.text}
+	maps.Copy(texts, r.also)
+	if err := programs.Save(path, r, texts); err != nil {
+		return err
 	}
 	fmt.Printf("%s\nSaved as %s.json and .md.\n\n", r.text, path)
 	return nil

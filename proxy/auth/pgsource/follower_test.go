@@ -13,6 +13,7 @@ import (
 	"keygate/proxy/auth/authtest"
 	"keygate/proxy/auth/pgsource"
 	"keygate/shared/database"
+	"keygate/tests/link"
 	"keygate/tests/servers"
 )
 
@@ -201,18 +202,18 @@ func TestAHalfOpenLinkIsNoticedAndNothingIsMissed(t *testing.T) {
 	t.Parallel()
 	db, url := ownTables(t)
 	authtest.SeedKeys(t, db, "o", "zap_live_a")
-	link := newLink(t, url)
-	source := open(t, pgsource.Config{URL: url, ListenURL: link.url})
+	l, linked := overLink(t, url)
+	source := open(t, pgsource.Config{URL: url, ListenURL: linked})
 	follower := source.Follower()
-	l := authtest.Listen(t, follower)
-	l.Await(t, 0, auth.Demote, "")
-	mark := authtest.Settle(t, db, l)
-	link.freeze()
+	listener := authtest.Listen(t, follower)
+	listener.Await(t, 0, auth.Demote, "")
+	mark := authtest.Settle(t, db, listener)
+	l.Set(link.Holds)
 	authtest.Exec(t, db, "update api_keys set enabled = false where prefix = 'zap_live_a'")
 	authtest.Eventually(t, "notice", func() bool { return !follower.Connected() })
-	link.thaw()
-	l.Await(t, mark, auth.Demote, "")
-	l.Await(t, mark, auth.Remove, "zap_live_a")
+	l.Set(link.Passes)
+	listener.Await(t, mark, auth.Demote, "")
+	listener.Await(t, mark, auth.Remove, "zap_live_a")
 }
 
 func TestListeningIsProvedThroughTheOtherURL(t *testing.T) {

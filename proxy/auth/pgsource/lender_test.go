@@ -7,6 +7,7 @@ import (
 
 	"keygate/proxy/auth/authtest"
 	"keygate/proxy/auth/pgsource"
+	"keygate/tests/link"
 )
 
 // A connection that is slow to be made, or refused because the server has no more of them, costs nobody an answer while
@@ -14,30 +15,30 @@ import (
 func TestLookUpsAreServedByTheFirstConnectionThatIsFree(t *testing.T) {
 	const concurrency = 4
 	for name, f := range map[string]struct {
-		begin func(l *link)
-		met   func(l *link, pool pgsource.Pool) bool
+		begin link.Mode
+		met   func(l *link.Link, pool pgsource.Pool) bool
 	}{
 		"new ones hang": {
-			func(l *link) { l.silent.Store(true) },
-			func(_ *link, pool pgsource.Pool) bool { return pool.Total == pool.Max },
+			link.HoldsNew,
+			func(_ *link.Link, pool pgsource.Pool) bool { return pool.Total == pool.Max },
 		},
 		"new ones are refused": {
-			func(l *link) { l.refusing.Store(true) },
-			func(l *link, _ pgsource.Pool) bool { return l.refused.Load() > 0 },
+			link.RefusesNew,
+			func(l *link.Link, _ pgsource.Pool) bool { return l.Refused() > 0 },
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			db, url := ownTables(t)
 			authtest.SeedKeys(t, db, "o", "zap_live_a")
-			l := newLink(t, url)
-			source := open(t, pgsource.Config{URL: l.url, Concurrency: concurrency})
+			l, linked := overLink(t, url)
+			source := open(t, pgsource.Config{URL: linked, Concurrency: concurrency})
 			idle := 0
 			authtest.Eventually(t, "two connections or three", func() bool {
 				pool := source.Pool()
 				idle = pool.Idle
 				return idle >= 2 && idle == pool.Total
 			})
-			f.begin(l)
+			l.Set(f.begin)
 			release := block(t, url)
 			ctx, cancel := context.WithTimeout(t.Context(), authtest.Patience)
 			defer cancel()
