@@ -86,6 +86,33 @@ func TestARecordThatComesBackIsNotBelievedOverACopyThatIsNotShared(t *testing.T)
 	}
 }
 
+// A flight that began before a remove keeps what it has read in the place of the tombstone, and so has to leave another.
+func TestARecordThatComesBackIsNotBelievedThoughAFlightStoredItAfterTheRemove(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, false, nil)
+	k := f.truth.create(t)
+	name := redisstore.DefaultKeyPrefix + k.prefix
+	storing, evicting := f.a.hooks.armFor("before store", k.prefix), f.a.hooks.arm("before evict")
+	asked := f.a.resolve(t, k)
+	<-storing.reached
+	f.truth.revoke(t, k)
+	f.sourceDown(true)
+	f.a.Changed(auth.Change{Verb: auth.Remove, Scope: auth.Scope{Prefixes: []string{k.prefix}}})
+	<-evicting.reached
+	close(storing.resume)
+	expect(t, "asked before", <-asked.decided, auth.Unavailable)
+	record := f.operator.Get(t.Context(), name).Val()
+	close(evicting.resume)
+	authtest.Eventually(t, "eviction", func() bool { return f.a.Explain(t.Context(), k.prefix).Redis.State == "absent" })
+	command(t, f.operator, "set", name, record, "px", 600_000)
+	settle(t, f.operator, f.a, f.b)
+	for range 3 {
+		expect(t, "with the old record", f.a.Resolve(t.Context(), k.text), auth.Unavailable)
+	}
+	f.sourceDown(false)
+	f.recoversOn(t, f.a, k, auth.Revoked)
+}
+
 // What is kept while an old record stands in the place of a later one remembers the later one, for whoever reads again.
 func TestARecordThatComesBackIsNotBelievedTheSecondTime(t *testing.T) {
 	t.Parallel()
