@@ -8,6 +8,7 @@ import (
 
 	"keygate/proxy/auth"
 	"keygate/proxy/auth/authtest"
+	"keygate/proxy/auth/redisstore"
 )
 
 // known makes both proxies of a fleet know a new key by the record in Redis.
@@ -232,4 +233,59 @@ func TestRedisIsNotReadBeforeItHasEvictedWhatChanged(t *testing.T) {
 		return f.b.Resolve(t.Context(), k.text).Reason == auth.Revoked
 	})
 	expect(t, "after the DEL", f.a.settled(t, k), auth.Revoked)
+}
+
+// A remove of all leaves no mark under single keys: until Redis has raised its floor, it is not read at all.
+func TestRedisIsNotReadBeforeItHasEvictedAll(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, false, nil)
+	k := f.known(t)
+	stopped := f.a.hooks.arm("before evict")
+	f.truth.revoke(t, k)
+	f.a.Changed(auth.Change{Verb: auth.Remove, Scope: auth.Scope{All: true}})
+	<-stopped.reached
+	expect(t, "before the floor is raised", f.a.settled(t, k), auth.Revoked)
+	close(stopped.resume)
+	f.recovers(t, k, auth.Revoked)
+}
+
+// What was removed is not last known either, whether it was named or all was.
+func TestWhatWasRemovedIsNotLastKnown(t *testing.T) {
+	t.Parallel()
+	for name, scope := range map[string]func(k testKey) auth.Scope{
+		"one": func(k testKey) auth.Scope { return auth.Scope{Prefixes: []string{k.prefix}} },
+		"all": func(testKey) auth.Scope { return auth.Scope{All: true} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFleet(t, false, nil)
+			k := f.known(t)
+			stopped := f.a.hooks.arm("before evict")
+			f.sourceDown(true)
+			f.a.Changed(auth.Change{Verb: auth.Remove, Scope: scope(k)})
+			<-stopped.reached
+			expect(t, "while Redis is yet to be told", f.a.Resolve(t.Context(), k.text), auth.Unavailable)
+			close(stopped.resume)
+			f.sourceDown(false)
+			f.recoversOn(t, f.a, k, auth.Allowed)
+		})
+	}
+}
+
+// After a doubt, that nothing stands in Redis proves nothing, even if a look was heard: what a proxy knows is not removed by
+// it, and a record that comes back is still the last known answer.
+func TestAbsenceAfterADoubtRemovesNothing(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, false, nil)
+	k := f.known(t)
+	name := redisstore.DefaultKeyPrefix + k.prefix
+	record := f.operator.Get(t.Context(), name).Val()
+	f.sourceDown(true)
+	mark := f.a.heard.Mark()
+	command(t, f.operator, "flushall")
+	f.a.heard.Await(t, mark, auth.Demote, "")
+	f.a.Heard(auth.Change{Verb: auth.Look, Scope: auth.Scope{Prefixes: []string{k.prefix}}})
+	expect(t, "what cannot be confirmed", f.a.Resolve(t.Context(), k.text), auth.Unavailable)
+	command(t, f.operator, "set", name, record, "px", 600_000)
+	settle(t, f.operator, f.a)
+	expect(t, "with the record", f.a.Resolve(t.Context(), k.text), auth.Allowed)
 }
