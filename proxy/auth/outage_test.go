@@ -218,17 +218,23 @@ func TestRecordsFromBeforeADoubtAreLastKnownWhileTheSourceIsDown(t *testing.T) {
 }
 
 // While the shared cache has not answered that what changed is gone from it, it is not asked for it.
+// hearsFirst has proxy a hear of a remove, of which Redis is not told until tell is called.
+func (f *fleet) hearsFirst(scope auth.Scope) (tell func()) {
+	evicting := f.a.hooks.arm("before evict")
+	f.a.Changed(auth.Change{Verb: auth.Remove, Scope: scope})
+	<-evicting.reached
+	return func() { close(evicting.resume) }
+}
+
 func TestRedisIsNotReadBeforeItHasEvictedWhatChanged(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, false, nil)
 	k := f.known(t)
-	stopped := f.a.hooks.arm("before evict")
 	f.truth.revoke(t, k)
-	f.a.Changed(auth.Change{Verb: auth.Remove, Scope: auth.Scope{Prefixes: []string{k.prefix}}})
-	<-stopped.reached
+	tell := f.hearsFirst(auth.Scope{Prefixes: []string{k.prefix}})
 	expect(t, "before the DEL", f.a.settled(t, k), auth.Revoked)
 	expect(t, "on a proxy that has heard nothing", f.b.settled(t, k), auth.Allowed)
-	close(stopped.resume)
+	tell()
 	authtest.Eventually(t, "the DEL elsewhere", func() bool {
 		return f.b.Resolve(t.Context(), k.text).Reason == auth.Revoked
 	})
@@ -240,12 +246,10 @@ func TestRedisIsNotReadBeforeItHasEvictedAll(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, false, nil)
 	k := f.known(t)
-	stopped := f.a.hooks.arm("before evict")
 	f.truth.revoke(t, k)
-	f.a.Changed(auth.Change{Verb: auth.Remove, Scope: auth.Scope{All: true}})
-	<-stopped.reached
+	tell := f.hearsFirst(auth.Scope{All: true})
 	expect(t, "before the floor is raised", f.a.settled(t, k), auth.Revoked)
-	close(stopped.resume)
+	tell()
 	f.recovers(t, k, auth.Revoked)
 }
 
@@ -259,12 +263,10 @@ func TestWhatWasRemovedIsNotLastKnown(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			f := newFleet(t, false, nil)
 			k := f.known(t)
-			stopped := f.a.hooks.arm("before evict")
 			f.sourceDown(true)
-			f.a.Changed(auth.Change{Verb: auth.Remove, Scope: scope(k)})
-			<-stopped.reached
+			tell := f.hearsFirst(scope(k))
 			expect(t, "while Redis is yet to be told", f.a.Resolve(t.Context(), k.text), auth.Unavailable)
-			close(stopped.resume)
+			tell()
 			f.sourceDown(false)
 			f.recoversOn(t, f.a, k, auth.Allowed)
 		})

@@ -92,17 +92,16 @@ func TestARecordThatComesBackIsNotBelievedThoughAFlightStoredItAfterTheRemove(t 
 	f := newFleet(t, false, nil)
 	k := f.truth.create(t)
 	name := redisstore.DefaultKeyPrefix + k.prefix
-	storing, evicting := f.a.hooks.armFor("before store", k.prefix), f.a.hooks.arm("before evict")
+	storing := f.a.hooks.armFor("before store", k.prefix)
 	asked := f.a.resolve(t, k)
 	<-storing.reached
 	f.truth.revoke(t, k)
 	f.sourceDown(true)
-	f.a.Changed(auth.Change{Verb: auth.Remove, Scope: auth.Scope{Prefixes: []string{k.prefix}}})
-	<-evicting.reached
+	tell := f.hearsFirst(auth.Scope{Prefixes: []string{k.prefix}})
 	close(storing.resume)
 	expect(t, "asked before", <-asked.decided, auth.Unavailable)
 	record := f.operator.Get(t.Context(), name).Val()
-	close(evicting.resume)
+	tell()
 	authtest.Eventually(t, "eviction", func() bool { return f.a.Explain(t.Context(), k.prefix).Redis.State == "absent" })
 	command(t, f.operator, "set", name, record, "px", 600_000)
 	settle(t, f.operator, f.a, f.b)

@@ -27,7 +27,7 @@ type client struct {
 
 	// With the loop.
 	flight *flight   // nil: a request is awaited
-	query  *query    // about the key of a request; nil: there is none
+	query  bool      // the key of a request is being looked up
 	asked  bool      // this is not the first one
 	more   bool      // something came while a flight was under way
 	until  time.Time // when what is awaited is late
@@ -69,7 +69,7 @@ func (c *client) GiveBack() { c.adopt(c.loop.listener.cfg.IdleTimeout) }
 
 // Close also closes the upstream's connection of an exchange that nobody goes on with.
 func (c *client) Close() error {
-	if begun := Begun(c); begun != nil {
+	if begun := c.begun.Swap(nil); begun != nil {
 		begun.Up.Release(false)
 	}
 	return c.Conn.Close()
@@ -110,22 +110,15 @@ func (c *client) settle() error {
 	return errors.Join(err, c.SetWriteDeadline(time.Time{}))
 }
 
-// Begun returns the attempt that the loop has made for the request that an accepted connection begins with, once, and nil
-// if there is none. Whoever takes it owns it.
-func Begun(nc net.Conn) *forward.Begun {
+// Begun returns, once, what the loop has done for the request that an accepted connection begins with: what it has decided
+// about the key, and the attempt that it has made. Either is nil if it has not. It is to be asked with the first request: a
+// decision says nothing about the next one's key. Whoever takes the attempt owns it.
+func Begun(nc net.Conn) (decided *auth.Decision, attempt *forward.Begun) {
 	if c, ok := socket.Within[*client](nc); ok {
-		return c.begun.Swap(nil)
+		decided, c.decision = c.decision, nil
+		attempt = c.begun.Swap(nil)
 	}
-	return nil
-}
-
-// Decided returns what was decided about the key of the request that an accepted connection begins with, once, and nil if
-// that is open. It is to be asked with the first request: about the next one's key it says nothing.
-func Decided(nc net.Conn) (d *auth.Decision) {
-	if c, ok := socket.Within[*client](nc); ok {
-		d, c.decision = c.decision, nil
-	}
-	return d
+	return decided, attempt
 }
 
 // shut closes a connection that is with the loop.
@@ -136,7 +129,7 @@ func (c *client) shut() {
 
 // Readable implements poll.Handler.
 func (c *client) Readable(ended bool) {
-	if c.flight != nil || c.query != nil {
+	if c.flight != nil || c.query {
 		c.more = true
 		return
 	}
@@ -167,7 +160,7 @@ func (c *client) handOverDecided(read []byte, d auth.Decision) {
 // lend has the connection accepted, with what was read of it.
 func (c *client) lend(read []byte, begun *forward.Begun) {
 	c.loop.poller.Remove(c.fd)
-	c.flight, c.query, c.more, c.asked = nil, nil, false, true
+	c.flight, c.query, c.more, c.asked = nil, false, false, true
 	c.head = bytes.Clone(read)
 	c.begun.Store(begun)
 	c.loop.listener.queue.push(c)

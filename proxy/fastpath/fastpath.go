@@ -7,7 +7,7 @@
 // for a server that gives it a goroutine, and takes it back once the server has answered. The fast path refuses nothing but
 // keys: what it takes is a part of what the server would take, and is forwarded as the server would, byte by byte. An
 // exchange that turns out to be unlike the others while it is under way (an answer in chunks, a broken connection, a
-// timeout) is handed over as it stands: see Decided and forward.Begun.
+// timeout) is handed over as it stands: see Begun.
 package fastpath
 
 import (

@@ -182,7 +182,7 @@ func (l *loop) appendRequest(f *flight, r *request, who auth.Principal) {
 		Method: r.method, Target: r.target, Now: f.started, Origin: &l.origin,
 	}
 	if f.minted = l.lines.SaneRequestID() == nil; f.minted {
-		f.id = newID(f.started)
+		_, _ = uuid7.Mint(f.started).AppendText(f.id[:0])
 		v.RequestID = f.id[:]
 	}
 	l.header = policy.AppendHeader(l.header[:0], l.lines, &v)

@@ -114,7 +114,7 @@ func (l *loop) each(f func(c *client)) {
 func (l *loop) lookForLate(now time.Time) {
 	l.each(func(c *client) {
 		switch {
-		case now.Before(c.until), c.query != nil:
+		case now.Before(c.until), c.query:
 		case c.flight != nil:
 			l.takeUp(c.flight, c.flight.got, nil)
 		case !c.asked: // and is owed an answer that says so

@@ -28,7 +28,7 @@ func (l *loop) ask(c *client, read []byte, r *request) {
 	q := &query{
 		client: c, request: bytes.Clone(read), key: bytes.Clone(r.key), from: l.origin.Client(), started: time.Now(),
 	}
-	c.query = q
+	c.query = true
 	l.asking++
 	go func() {
 		q.decision = cfg.Auth.Resolve(context.Background(), q.key, q.from)
@@ -52,7 +52,7 @@ func (l *loop) proceedTold() {
 	l.mu.Unlock()
 	for _, q := range l.heard {
 		l.asking--
-		q.client.query = nil
+		q.client.query = false
 		if r, ok := l.parse(q.request); ok && !l.listener.draining.Load() {
 			l.proceed(q.client, q.request, &r, q.decision, q.started)
 		} else {
@@ -66,21 +66,12 @@ func (l *loop) proceedTold() {
 func (l *loop) refuse(c *client, d auth.Decision, started time.Time) {
 	cfg := &l.listener.cfg
 	p := cfg.Refusal(d)
-	if id := l.lines.SaneRequestID(); id != nil {
-		p.RequestID = string(id)
-	} else {
-		minted := newID(started)
-		p.RequestID = string(minted[:])
+	if p.RequestID = string(l.lines.SaneRequestID()); p.RequestID == "" {
+		p.RequestID = uuid7.Mint(started).String()
 	}
 	cfg.Refused(p.Code)
 	cfg.Served(p.Code.Status(), time.Since(started))
 	cfg.Metrics.refused.Inc()
 	l.out = p.Append(l.out[:0], "")
 	c.answer(l.out)
-}
-
-// newID names a request whose client has not done so.
-func newID(at time.Time) (id [36]byte) {
-	_, _ = uuid7.Mint(at).AppendText(id[:0])
-	return id
 }

@@ -112,9 +112,8 @@ func (s *Server) serve(ctx *fasthttp.RequestCtx) {
 		x = s.exchanges.acquire(ctx)
 	}
 	defer s.exchanges.release(x)
-	x.decided = fastpath.Decided(ctx.Conn())
-	if begun := fastpath.Begun(ctx.Conn()); begun != nil {
-		s.resume(x, begun)
+	if x.decided, x.begun = fastpath.Begun(ctx.Conn()); x.begun != nil {
+		s.resume(x)
 	} else if expected || s.lets(x) {
 		s.forward(x)
 	}
@@ -122,11 +121,11 @@ func (s *Server) serve(ctx *fasthttp.RequestCtx) {
 }
 
 // resume goes on with a request that the fast path has let pass and sent.
-func (s *Server) resume(x *exchange, begun *forward.Begun) {
-	x.started, x.begun = begun.At, begun
+func (s *Server) resume(x *exchange) {
+	x.started = x.begun.At
 	x.lines, _ = header.Parse(x.lines[:0], header.Section(x.ctx.Request.Header.RawHeaders()))
 	x.key, _ = s.Policy.Credential(x.lines)
-	if copy(x.minted[:], begun.RequestID) == 0 {
+	if copy(x.minted[:], x.begun.RequestID) == 0 {
 		x.kept = x.lines.SaneRequestID()
 	}
 	s.forward(x)

@@ -14,8 +14,8 @@ import (
 func TestAClientIsNeverToldThatAStoredEventIsNotStored(t *testing.T) {
 	t.Parallel()
 	url := servers.Postgres(t).Database(t)
-	cable := link.Start(t, hostOf(t, url), readyForQuery)
-	s := newStack(t, url, via(t, url, cable), "--ride-out", "1s")
+	cable, linked := link.StartTo(t, url, readyForQuery)
+	s := newStack(t, url, linked, "--ride-out", "1s")
 	release := s.lock()
 	wait := s.sendAtOnce(1, func(int) string { return `{"type":"a","payload":{}}` })
 	eventually(t, "the insert to wait for the lock", func() bool {

@@ -141,8 +141,9 @@ type edge struct {
 // newEdge starts a proxy, and does not wait for it.
 func (g *ground) newEdge(args ...string) *edge {
 	g.tb.Helper()
-	e := &edge{toRedis: link.Start(g.tb, g.redis.Addr(), everyChunk), toPostgres: link.Start(g.tb, hostOf(g.tb, g.url), readyForQuery)}
-	database, err := url.Parse(via(g.tb, g.url, e.toPostgres))
+	toPostgres, linked := link.StartTo(g.tb, g.url, readyForQuery)
+	e := &edge{toRedis: link.Start(g.tb, g.redis.Addr(), everyChunk), toPostgres: toPostgres}
+	database, err := url.Parse(linked)
 	if err != nil {
 		g.tb.Fatal(err)
 	}

@@ -5,6 +5,7 @@ package fault
 import (
 	"fmt"
 	"net"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -135,4 +136,13 @@ func failOver(t *testing.T, fail func(*servers.PostgresServer), r *record) {
 			t.Errorf("clients were answered %s", code)
 		}
 	}
+}
+
+func hostOf(tb testing.TB, databaseURL string) string {
+	tb.Helper()
+	parsed, err := url.Parse(databaseURL)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return parsed.Host
 }

@@ -34,8 +34,8 @@ func newWorld(tb testing.TB, seed uint64) *world {
 	tb.Helper()
 	w := &world{postgres: servers.StartPostgres(tb), rng: source(seed, -1)}
 	url := w.postgres.Database(tb)
-	w.cable = link.Start(tb, hostOf(tb, url), readyForQuery)
-	w.stack = newStack(tb, url, via(tb, url, w.cable))
+	cable, linked := link.StartTo(tb, url, readyForQuery)
+	w.cable, w.stack = cable, newStack(tb, url, linked)
 	nothing := func() {}
 	w.faults = []fault{
 		{"writer killed", "writer", w.writer.kill, w.writer.start},

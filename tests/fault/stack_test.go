@@ -83,26 +83,6 @@ func readyForQuery(chunk []byte) bool { return bytes.HasSuffix(chunk, []byte("Z\
 // everyChunk will do for answers of Redis and of the writer, which are short.
 func everyChunk([]byte) bool { return true }
 
-// via is a database URL that leads over a link.
-func via(tb testing.TB, databaseURL string, l *link.Link) string {
-	tb.Helper()
-	parsed, err := url.Parse(databaseURL)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	parsed.Host = l.Addr()
-	return parsed.String()
-}
-
-func hostOf(tb testing.TB, databaseURL string) string {
-	tb.Helper()
-	parsed, err := url.Parse(databaseURL)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return parsed.Host
-}
-
 // connect opens the database of a URL as DATABASE_URL takes it, on one connection.
 func connect(tb testing.TB, databaseURL string) *sql.DB {
 	tb.Helper()

@@ -4,6 +4,7 @@ package link
 import (
 	"maps"
 	"net"
+	"net/url"
 	"slices"
 	"sync"
 	"testing"
@@ -65,6 +66,18 @@ func Start(tb testing.TB, server string, ends func(chunk []byte) bool) *Link {
 	}
 	tb.Cleanup(l.Close)
 	return l
+}
+
+// StartTo is Start for the server of a URL, and returns the URL that leads over the link.
+func StartTo(tb testing.TB, serverURL string, ends func(chunk []byte) bool) (l *Link, linked string) {
+	tb.Helper()
+	parsed, err := url.Parse(serverURL)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	l = Start(tb, parsed.Host, ends)
+	parsed.Host = l.Addr()
+	return l, parsed.String()
 }
 
 // Addr is where to connect instead of the server.

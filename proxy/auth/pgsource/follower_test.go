@@ -202,7 +202,7 @@ func TestAHalfOpenLinkIsNoticedAndNothingIsMissed(t *testing.T) {
 	t.Parallel()
 	db, url := ownTables(t)
 	authtest.SeedKeys(t, db, "o", "zap_live_a")
-	l, linked := overLink(t, url)
+	l, linked := link.StartTo(t, url, nil)
 	source := open(t, pgsource.Config{URL: url, ListenURL: linked})
 	follower := source.Follower()
 	listener := authtest.Listen(t, follower)

@@ -30,7 +30,7 @@ func TestLookUpsAreServedByTheFirstConnectionThatIsFree(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			db, url := ownTables(t)
 			authtest.SeedKeys(t, db, "o", "zap_live_a")
-			l, linked := overLink(t, url)
+			l, linked := link.StartTo(t, url, nil)
 			source := open(t, pgsource.Config{URL: linked, Concurrency: concurrency})
 			idle := 0
 			authtest.Eventually(t, "two connections or three", func() bool {

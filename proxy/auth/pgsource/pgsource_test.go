@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -21,7 +20,6 @@ import (
 	"keygate/proxy/auth/keyquery"
 	"keygate/proxy/auth/pgsource"
 	"keygate/shared/database"
-	"keygate/tests/link"
 	"keygate/tests/servers"
 )
 
@@ -317,16 +315,4 @@ func expiry(key auth.Key) any {
 		return nil
 	}
 	return key.ExpiresAt
-}
-
-// overLink returns the URL of a database that leads over a link.
-func overLink(tb testing.TB, databaseURL string) (l *link.Link, linked string) {
-	tb.Helper()
-	parsed, err := url.Parse(databaseURL)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	l = link.Start(tb, parsed.Host, nil)
-	parsed.Host = l.Addr()
-	return l, parsed.String()
 }
