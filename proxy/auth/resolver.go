@@ -118,8 +118,10 @@ func (r *Resolver) Resolve(ctx context.Context, key []byte, from netip.Addr) Dec
 	steady := r.clock.steady(now)
 	n := r.gens.note(prefix)
 
-	e, reason := r.fromMemory(prefix, n, steady)
-	if e == nil && reason != NoSuchKey {
+	e, found := r.fromMemory(prefix, n, steady)
+	r.Metrics.looked(TierMemory, found)
+	reason := NoSuchKey
+	if found == stale || found == miss {
 		e, reason = r.lookUp(ctx, prefix, n, from, now)
 	}
 	if e == nil {
@@ -144,23 +146,19 @@ func (r *Resolver) Recall(key []byte) (d Decision, known bool) {
 	}
 	now := time.Now()
 	steady, n := r.clock.steady(now), r.gens.note(prefix)
-	e := r.copyOf(prefix, n)
-	switch {
-	case e == nil && r.isNegative(prefix, n, steady):
-		r.Metrics.looked(TierMemory, negative)
-		return r.Metrics.decided(Decision{Reason: NoSuchKey}), true
-	case e == nil || !fresh(e, n, steady):
-		return d, false
+	e, found := r.fromMemory(prefix, n, steady)
+	d = Decision{Reason: NoSuchKey}
+	switch found {
+	case stale, miss:
+		return Decision{}, false
+	case hit:
+		doubtful := r.mayHaveChanged(e, steady)
+		d = decide(e, &presented{key: key, sha: sha256.Sum256(key), pepper: r.Pepper}, prefix, now)
+		if d.Reason == WrongSecret && doubtful {
+			return Decision{}, false
+		}
 	}
-	due, doubtful := steady >= e.refreshAt(), r.mayHaveChanged(e, steady)
-	d = decide(e, &presented{key: key, sha: sha256.Sum256(key), pepper: r.Pepper}, prefix, now)
-	if d.Reason == WrongSecret && doubtful {
-		return d, false
-	}
-	if due {
-		r.flights.join(prefix, asked)
-	}
-	r.Metrics.looked(TierMemory, hit)
+	r.Metrics.looked(TierMemory, found)
 	return r.Metrics.decided(d), true
 }
 
@@ -194,25 +192,21 @@ func (r *Resolver) fly(ctx context.Context, prefix []byte, why purpose, n note) 
 	return got
 }
 
-// fromMemory returns a copy that may answer now, or NoSuchKey, or neither.
-func (r *Resolver) fromMemory(prefix []byte, n note, steady int64) (entry, Reason) {
-	if e := r.copyOf(prefix, n); e != nil {
-		if !fresh(e, n, steady) {
-			r.Metrics.looked(TierMemory, stale)
-			return nil, Unavailable
-		}
-		if steady >= e.refreshAt() {
-			r.flights.join(prefix, asked) // ahead of time: nobody waits for it
-		}
-		r.Metrics.looked(TierMemory, hit)
-		return e, Allowed
+// fromMemory returns a copy that may answer now as a hit, or says what else memory holds: negative, stale or a miss. The
+// caller counts it. A copy whose time is nearly over is refreshed, and nobody waits for that.
+func (r *Resolver) fromMemory(prefix []byte, n note, steady int64) (entry, lookup) {
+	e := r.copyOf(prefix, n)
+	switch {
+	case e == nil && r.isNegative(prefix, n, steady):
+		return nil, negative
+	case e == nil:
+		return nil, miss
+	case !fresh(e, n, steady):
+		return nil, stale
+	case steady >= e.refreshAt():
+		r.flights.join(prefix, asked)
 	}
-	if r.isNegative(prefix, n, steady) {
-		r.Metrics.looked(TierMemory, negative)
-		return nil, NoSuchKey
-	}
-	r.Metrics.looked(TierMemory, miss)
-	return nil, Unavailable
+	return e, hit
 }
 
 // decide consumes e if it allows.

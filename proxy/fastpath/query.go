@@ -72,6 +72,6 @@ func (l *loop) refuse(c *client, d auth.Decision, started time.Time) {
 	cfg.Refused(p.Code)
 	cfg.Served(p.Code.Status(), time.Since(started))
 	cfg.Metrics.refused.Inc()
-	l.out = p.Append(l.out[:0], "")
+	l.out = p.Append(l.out[:0], false)
 	c.answer(l.out)
 }

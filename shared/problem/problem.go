@@ -124,15 +124,18 @@ func (p Problem) Write(resp *fasthttp.Response) {
 	resp.SetBody(text)
 }
 
-// Append appends the answer as it goes over the wire, for who answers without a server, with more header lines if there are
-// any, each with its end. It has no Date.
-func (p Problem) Append(dst []byte, lines string) []byte {
+// Append appends the answer as it goes over the wire, for who answers without a server, and says there if the connection is
+// closed after it. It has no Date.
+func (p Problem) Append(dst []byte, closes bool) []byte {
 	resp := fasthttp.AcquireResponse()
 	defer fasthttp.ReleaseResponse(resp)
 	p.Write(resp)
 	resp.Header.SetContentLength(len(resp.Body()))
 	status := resp.StatusCode()
-	dst = fmt.Appendf(dst, "HTTP/1.1 %d %s\r\n%s", status, fasthttp.StatusMessage(status), lines)
+	dst = fmt.Appendf(dst, "HTTP/1.1 %d %s\r\n", status, fasthttp.StatusMessage(status))
+	if closes {
+		dst = append(dst, "Connection: close\r\n"...)
+	}
 	for name, value := range resp.Header.All() {
 		dst = append(append(append(append(dst, name...), ": "...), value...), "\r\n"...)
 	}

@@ -43,20 +43,21 @@ func TestEveryCodeHasAStatusAndATitle(t *testing.T) {
 
 func TestAnAnswerWithoutAServerIsTheSame(t *testing.T) {
 	for code := range kinds {
-		p := Problem{Code: code, Detail: "detail", RequestID: "req"}
-		var want, got fasthttp.Response
-		p.Write(&want)
-		if err := got.Read(bufio.NewReader(bytes.NewReader(p.Append(nil, "X-More: 1\r\n")))); err != nil {
-			t.Fatal(err)
-		}
-		want.Header.Set("X-More", "1")
-		for name, value := range want.Header.All() {
-			if string(got.Header.PeekBytes(name)) != string(value) {
-				t.Errorf("%s: %s is %q, not %q", code, name, got.Header.PeekBytes(name), value)
+		for _, closes := range []bool{true, false} {
+			p := Problem{Code: code, Detail: "detail", RequestID: "req"}
+			var want, got fasthttp.Response
+			p.Write(&want)
+			if err := got.Read(bufio.NewReader(bytes.NewReader(p.Append(nil, closes)))); err != nil {
+				t.Fatal(err)
 			}
-		}
-		if got.StatusCode() != want.StatusCode() || string(got.Body()) != string(want.Body()) || got.ConnectionClose() {
-			t.Errorf("%s: %s", code, got.String())
+			for name, value := range want.Header.All() {
+				if string(got.Header.PeekBytes(name)) != string(value) {
+					t.Errorf("%s: %s is %q, not %q", code, name, got.Header.PeekBytes(name), value)
+				}
+			}
+			if got.StatusCode() != want.StatusCode() || string(got.Body()) != string(want.Body()) || got.ConnectionClose() != closes {
+				t.Errorf("%s, closes %t: %s", code, closes, got.String())
+			}
 		}
 	}
 }

@@ -14,9 +14,6 @@ import (
 // Limits is how many connections may be open at once: limit.Config says more.
 type Limits struct{ Total, PerAddress int }
 
-// closes is a line of answers to those who have not asked yet. They are written once, so they have no Date.
-const closes = "Connection: close\r\n"
-
 // open opens the listener. Limits come before TLS: a handshake that stalls takes a place like any other connection.
 func (c *Config) open() (net.Listener, error) {
 	open := listen.Open
@@ -34,7 +31,7 @@ func (c *Config) open() (net.Listener, error) {
 	if c.TLS == nil { // an answer would need a handshake first
 		limits.Answer = problem.Problem{
 			Code: problem.Unavailable, Detail: "Too many connections are open. Try again shortly.",
-		}.Append(nil, closes)
+		}.Append(nil, true)
 	}
 	ln, err := limit.New(socket.Listen(listen.Patient(inner, c.Logger)), limits)
 	if err != nil {
@@ -45,5 +42,5 @@ func (c *Config) open() (net.Listener, error) {
 	}
 	return c.TLS.Listen(ln, c.ReadTimeout, problem.Problem{
 		Code: problem.BadRequest, Detail: "This port speaks HTTPS: use https:// instead of http://.",
-	}.Append(nil, closes)), nil
+	}.Append(nil, true)), nil
 }
