@@ -2,7 +2,6 @@ package fastpath
 
 import (
 	"bytes"
-	"cmp"
 	"errors"
 	"net"
 	"net/netip"
@@ -14,7 +13,6 @@ import (
 	"keygate/proxy/auth"
 	"keygate/proxy/forward"
 	"keygate/shared/listen"
-	"keygate/shared/serving"
 	"keygate/shared/socket"
 )
 
@@ -29,13 +27,12 @@ type client struct {
 	flight *flight   // nil: a request is awaited
 	query  bool      // the key of a request is being looked up
 	asked  bool      // this is not the first one
-	more   bool      // something came while a flight was under way
+	more   bool      // something may have come that has not been read
 	until  time.Time // when what is awaited is late
 
 	// With a goroutine.
 	head  []byte // what has been read of the connection, to be read again
 	late  bool   // nothing has come in time
-	owed  []byte // the rest of an answer, which is written before anything else is done
 	begun atomic.Pointer[forward.Begun]
 
 	decision *auth.Decision // about the first request's key; nil: there is none
@@ -81,14 +78,8 @@ func (c *client) NetConn() net.Conn { return c.Conn }
 // CloseWrite ends what is sent; what is received goes on.
 func (c *client) CloseWrite() error { return socket.CloseWrite(c.Conn) }
 
-// Read begins with what the loop has read, and with what it has not written. If there is no more to do than that, it fails
-// with ErrDone.
+// Read begins with what the loop has read.
 func (c *client) Read(p []byte) (int, error) {
-	if len(c.owed) > 0 {
-		if err := c.settle(); err != nil || !c.loop.listener.draining.Load() {
-			return 0, cmp.Or(err, serving.ErrDone)
-		}
-	}
 	if len(c.head) > 0 {
 		n := copy(p, c.head)
 		if c.head = c.head[n:]; len(c.head) == 0 {
@@ -100,14 +91,6 @@ func (c *client) Read(p []byte) (int, error) {
 		return 0, os.ErrDeadlineExceeded
 	}
 	return c.Conn.Read(p)
-}
-
-// settle writes the rest of an answer, whose client takes its time.
-func (c *client) settle() error {
-	_ = c.SetWriteDeadline(time.Now().Add(c.loop.listener.cfg.IdleTimeout))
-	_, err := c.Conn.Write(c.owed)
-	c.owed = nil
-	return errors.Join(err, c.SetWriteDeadline(time.Time{}))
 }
 
 // Begun returns, once, what the loop has done for the request that an accepted connection begins with: what it has decided
@@ -123,7 +106,7 @@ func Begun(nc net.Conn) (decided *auth.Decision, attempt *forward.Begun) {
 
 // shut closes a connection that is with the loop.
 func (c *client) shut() {
-	c.loop.poller.Remove(c.fd)
+	c.depart()
 	c.Conn.Close()
 }
 
@@ -159,11 +142,18 @@ func (c *client) handOverDecided(read []byte, d auth.Decision) {
 
 // lend has the connection accepted, with what was read of it.
 func (c *client) lend(read []byte, begun *forward.Begun) {
-	c.loop.poller.Remove(c.fd)
-	c.flight, c.query, c.more, c.asked = nil, false, false, true
+	c.depart()
 	c.head = bytes.Clone(read)
 	c.begun.Store(begun)
-	c.loop.listener.queue.push(c)
+	if !c.loop.listener.queue.push(c) {
+		c.Close()
+	}
+}
+
+// depart ends the time with the loop, which may come again.
+func (c *client) depart() {
+	c.loop.poller.Remove(c.fd)
+	c.flight, c.query, c.more, c.asked = nil, false, false, true
 }
 
 // answer writes an answer and awaits the next request.
@@ -174,11 +164,11 @@ func (c *client) answer(text []byte) {
 	case n == len(text):
 		c.until = time.Now().Add(c.loop.listener.cfg.IdleTimeout)
 		if c.more {
-			c.Readable(false)
+			c.loop.again = append(c.loop.again, c)
 		}
 	case err == nil || err == syscall.EAGAIN:
-		c.owed = bytes.Clone(text[n:])
-		c.lend(nil, nil)
+		c.depart()
+		c.loop.listener.settle(c, bytes.Clone(text[max(n, 0):]))
 	default:
 		c.shut()
 	}

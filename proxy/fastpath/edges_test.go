@@ -116,26 +116,18 @@ func TestANewConnectionIsServedEvenIfAStopComesFirst(t *testing.T) {
 	c := e.dial()
 	until(t, "the connection to be accepted", open(1))
 	go e.stop()
-	until(t, "the listener to be closed", func() bool {
-		other, err := net.Dial("tcp", e.server.Addr().String())
-		if err == nil {
-			other.Close()
-		}
-		return err != nil
-	})
+	until(t, "the listener to be closed", e.refused)
 	if r := c.ask(get("/a")); r.status != 201 || !r.closes {
 		t.Errorf("got %+v", r)
 	}
 }
 
-// A stop waits for those who read slowly.
-func TestAStopLeavesNoAnswerHalfWritten(t *testing.T) {
-	body := strings.Repeat("0123456789", 6000)
-	a := newAPI(t, saying("HTTP/1.1 200 OK\r\nContent-Length: 60000\r\n\r\n"+body))
-	e := newEdge(t, a).warm()
-	c := e.dial()
-	asked := 0
-	for at := time.Now(); time.Since(at) < short; asked++ { // until no more answers fit into the sockets' buffers
+var longBody = strings.Repeat("0123456789", 6000)
+
+// owe has a client ask until no more answers fit into the sockets' buffers, and returns how many there are. The last is owed
+// in part.
+func owe(e *edge, c *client) (answered int) {
+	for at := time.Now(); time.Since(at) < short; {
 		before := e.ways()[0]
 		c.say(get("/a"))
 		for e.ways()[0] == before && time.Since(at) < short {
@@ -145,7 +137,27 @@ func TestAStopLeavesNoAnswerHalfWritten(t *testing.T) {
 			at = time.Now()
 		}
 	}
-	answered := e.ways()[0]
+	return e.ways()[0]
+}
+
+func TestNothingFollowsAnAnswerThatBrokeOff(t *testing.T) {
+	const limit = 2 * short
+	a := newAPI(t, saying("HTTP/1.1 200 OK\r\nContent-Length: 60000\r\n\r\n"+longBody))
+	e := newEdge(t, a, func(c *server.Config) { c.IdleTimeout = limit }).warm()
+	c := e.dial()
+	owe(e, c)
+	until(t, "the client to be given up", func() bool { return e.count("keygate_proxy_connections", "") == 0 })
+	if all, err := io.ReadAll(c.reader); err == nil || strings.Contains(string(all), "HTTP/1.1 408") {
+		t.Errorf("%d bytes, %v, which end with %q", len(all), err, all[max(len(all)-200, 0):])
+	}
+}
+
+// A stop waits for those who read slowly, longer than for those who say nothing.
+func TestAStopLeavesNoAnswerHalfWritten(t *testing.T) {
+	a := newAPI(t, saying("HTTP/1.1 200 OK\r\nContent-Length: 60000\r\n\r\n"+longBody))
+	e := newEdge(t, a).warm()
+	c := e.dial()
+	answered := owe(e, c)
 	stopped := make(chan struct{})
 	go func() {
 		e.stop()
@@ -154,10 +166,10 @@ func TestAStopLeavesNoAnswerHalfWritten(t *testing.T) {
 	select {
 	case <-stopped:
 		t.Error("the stop did not wait")
-	case <-time.After(short):
+	case <-time.After(6 * time.Second): // the server below gives those five who have not said anything
 	}
 	for i := range answered {
-		if r := c.hear("GET"); !r.whole || r.body != body {
+		if r := c.hear("GET"); !r.whole || r.body != longBody {
 			t.Fatalf("answer %d of %d: status %d, %d bytes", i, answered, r.status, len(r.body))
 		}
 	}

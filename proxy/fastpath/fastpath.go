@@ -61,7 +61,7 @@ type Config struct {
 }
 
 // Listener accepts the connections of another one whenever they need a goroutine. It is a net.Listener; Drain is to be
-// called before Close if what is under way is to be finished.
+// called before Close if what is under way is to be finished, and Settle after it if that may not stay half written.
 type Listener struct {
 	net.Listener
 	cfg   Config
@@ -69,7 +69,10 @@ type Listener struct {
 	turn  int // of the goroutine that accepts
 
 	began    sync.Once
-	running  sync.WaitGroup // loops, and who accepts for them
+	running  sync.WaitGroup     // loops, and who accepts for them
+	debts    sync.WaitGroup     // who write the rest of an answer
+	patience context.Context    // with those whom it is written to
+	lose     context.CancelFunc // patience
 	draining atomic.Bool
 	closing  atomic.Bool
 	queue    *queue
@@ -78,6 +81,7 @@ type Listener struct {
 // Listen returns a Listener, or ErrUnsupported where there are no event loops. Until Accept is called nothing runs.
 func Listen(inner net.Listener, cfg Config) (*Listener, error) {
 	l := &Listener{Listener: inner, cfg: cfg, queue: newQueue()}
+	l.patience, l.lose = context.WithCancel(context.Background())
 	for range runtime.GOMAXPROCS(0) {
 		next, err := newLoop(l)
 		if err != nil {

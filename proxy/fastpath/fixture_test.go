@@ -295,13 +295,22 @@ type client struct {
 
 func (e *edge) dial() *client {
 	e.tb.Helper()
-	c, err := net.Dial("tcp", e.server.Addr().String())
+	c, err := net.Dial(e.server.Addr().Network(), e.server.Addr().String())
 	if err != nil {
 		e.tb.Fatal(err)
 	}
 	_ = c.SetDeadline(time.Now().Add(patience))
 	e.tb.Cleanup(func() { c.Close() })
 	return &client{Conn: c, tb: e.tb, reader: bufio.NewReader(c)}
+}
+
+// refused says whether the listener is closed.
+func (e *edge) refused() bool {
+	c, err := net.Dial(e.server.Addr().Network(), e.server.Addr().String())
+	if err == nil {
+		c.Close()
+	}
+	return err != nil
 }
 
 // reply is an answer as a client sees it. A status of 0 says that there was none.

@@ -2,7 +2,6 @@ package fastpath_test
 
 import (
 	"net"
-	"strings"
 	"testing"
 	"time"
 
@@ -54,8 +53,7 @@ func TestAClientMayHangUpAtAnyTime(t *testing.T) {
 }
 
 func TestAClientThatReadsSlowlyGetsAll(t *testing.T) {
-	body := strings.Repeat("0123456789", 6000)
-	a := newAPI(t, saying("HTTP/1.1 200 OK\r\nContent-Length: 60000\r\n\r\n"+body))
+	a := newAPI(t, saying("HTTP/1.1 200 OK\r\nContent-Length: 60000\r\n\r\n"+longBody))
 	e := newEdge(t, a).warm()
 	const pipelined = 200 // answers that no socket's buffers hold
 	c := e.dial()
@@ -67,7 +65,7 @@ func TestAClientThatReadsSlowlyGetsAll(t *testing.T) {
 	}()
 	<-time.After(short)
 	for i := range pipelined {
-		if r := c.hear("GET"); !r.whole || r.body != body {
+		if r := c.hear("GET"); !r.whole || r.body != longBody {
 			t.Fatalf("answer %d: status %d, %d bytes", i, r.status, len(r.body))
 		}
 	}

@@ -32,7 +32,9 @@ type loop struct {
 	mu   sync.Mutex // held for moments
 	told []*query   // that have ended since
 
-	heard   []*query // scratch, like all below
+	again   []*client // of which more may have come than was read, if they still say so
+	reading []*client // scratch, like all below
+	heard   []*query
 	watched []poll.Handler
 	in, out []byte
 	lines   header.Lines
@@ -58,11 +60,16 @@ func newLoop(listener *Listener) (*loop, error) {
 func (l *loop) run() {
 	next := time.Now().Add(l.interval)
 	for {
-		if err := l.poller.Wait(next); err != nil {
+		until := next
+		if len(l.again) > 0 {
+			until = time.Time{}
+		}
+		if err := l.poller.Wait(until); err != nil {
 			l.listener.queue.end(err)
 			return
 		}
 		l.poller.Dispatch()
+		l.readAgain()
 		l.proceedTold()
 		if l.listener.draining.Load() && !l.drained {
 			l.drained = true // nothing departs any more
@@ -82,8 +89,20 @@ func (l *loop) run() {
 
 // leave has goroutines serve the requests that have come.
 func (l *loop) leave() {
-	for l.poller.Wait(time.Now()) == nil && l.poller.Dispatch() > 0 {
+	for l.readAgain(); l.poller.Wait(time.Time{}) == nil && l.poller.Dispatch() > 0; {
 	}
+}
+
+// readAgain reads what has come behind requests that have been answered, once for each client: one that sends without a
+// pause has its turn like all others.
+func (l *loop) readAgain() {
+	l.again, l.reading = l.reading[:0], l.again
+	for _, c := range l.reading {
+		if c.more && c.flight == nil && !c.query {
+			c.Readable(false)
+		}
+	}
+	clear(l.reading)
 }
 
 // close closes what waits for a request, once run has ended. New connections are left to the server: their first one may be

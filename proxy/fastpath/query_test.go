@@ -2,6 +2,7 @@ package fastpath_test
 
 import (
 	"fmt"
+	"io"
 	"net"
 	"strings"
 	"sync"
@@ -62,6 +63,24 @@ func TestAKeyIsLookedUpOnceWhoeverServesItsRequest(t *testing.T) {
 	}
 }
 
+// An upstream has all of its time, however long a look-up took.
+func TestALookUpTakesNothingOfTheUpstreamsTime(t *testing.T) {
+	const limit = 3 * short
+	a := newAPI(t, onceWarm(func(c net.Conn) {
+		<-time.After(short)
+		_, _ = io.WriteString(c, created)
+	}))
+	e := newEdge(t, a, func(c *server.Config) { c.Fast.ResponseTimeout = limit }).warm()
+	c := e.dial()
+	c.say(with("cold-good", post("/a", "Content-Length: 1\r\n\r\na")))
+	<-e.auth.reached
+	<-time.After(limit)
+	e.auth.goOn <- struct{}{}
+	if r := c.hear("POST"); r.status != 201 || e.ways()[2] != 0 {
+		t.Errorf("got %+v: %v", r, e.ways())
+	}
+}
+
 // What was decided about one key says nothing about the next request's, also where that has come meanwhile.
 func TestADecisionIsAboutOneRequest(t *testing.T) {
 	e := newEdge(t, newAPI(t, saying(created)))
@@ -108,13 +127,7 @@ func TestAStopWaitsForKeysThatAreLookedUp(t *testing.T) {
 			e.stop()
 			close(stopped)
 		}()
-		until(t, "the stop", func() bool {
-			other, err := net.Dial("tcp", e.server.Addr().String())
-			if err == nil {
-				other.Close()
-			}
-			return err != nil
-		})
+		until(t, "the stop", e.refused)
 		e.auth.goOn <- struct{}{}
 		if r := c.hear("GET"); r.status != want || !r.closes || !c.ended() {
 			t.Errorf("%s: %+v", key, r)

@@ -20,11 +20,16 @@ func newQueue() *queue {
 	return q
 }
 
-func (q *queue) push(c *client) {
+// push returns false once nobody accepts any more: the connection is still the caller's.
+func (q *queue) push(c *client) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	if q.err != nil {
+		return false
+	}
 	q.waiting = append(q.waiting, c)
 	q.changed.Signal()
+	return true
 }
 
 func (q *queue) pop() (net.Conn, error) {

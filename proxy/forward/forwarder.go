@@ -4,9 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"net"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -88,7 +86,7 @@ func (f *Forwarder) begin(c *call) error {
 	f.mu.Unlock()
 	var over sync.Once // also while cutting, so that a connection's next user is not cut
 	up, client := c.up.Conn, c.ctx.Conn()
-	cut := func() { over.Do(func() { up.Close(); reset(client) }) }
+	cut := func() { over.Do(func() { up.Close(); socket.Reset(client) }) }
 	unclose, unwatch := context.AfterFunc(f.ctx, cut), func() {}
 	if c.exchange.Watch != nil {
 		unwatch = c.exchange.Watch(cut)
@@ -101,19 +99,4 @@ func (f *Forwarder) begin(c *call) error {
 		return uncut
 	}
 	return nil
-}
-
-// reset closes a client's connection in such a way that nobody takes what was sent on it for all: HTTP/1.0 would take an
-// orderly close for the end of a body.
-func reset(c net.Conn) {
-	if inner, ok := socket.Within[interface {
-		net.Conn
-		syscall.Conn
-	}](c); ok {
-		c = inner
-	}
-	if tcp, ok := c.(*net.TCPConn); ok {
-		_ = tcp.SetLinger(0)
-	}
-	c.Close()
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"keygate/proxy/header"
+	"keygate/shared/socket"
 )
 
 // tunnelFrame is small because there may be many tunnels, most of them idle, each with two.
@@ -59,7 +60,7 @@ func (c *call) takeOver(serve func(client net.Conn) error) {
 		}
 		c.drop(false)
 		if err != nil {
-			reset(c.ctx.Conn())
+			socket.Reset(c.ctx.Conn())
 		}
 	})
 }

@@ -97,9 +97,15 @@ func (p *Poller) Remove(fd int) {
 	}
 }
 
-// Wait waits until a socket may be read, until the time given, or until Wake is called. It fails once p is closed.
+// Wait waits until a socket may be read, until the time given, or until Wake is called. If that time is over, it looks all
+// the same, and leaves a Wake to the next Wait. It fails once p is closed.
 func (p *Poller) Wait(until time.Time) error {
-	if p.found = 0; p.resume(until) {
+	p.found = 0
+	began := time.Now()
+	if !until.After(began) {
+		return p.raw.Control(func(fd uintptr) { p.look(fd) })
+	}
+	if p.resume(until) {
 		return nil
 	}
 	if p.busy {
@@ -107,7 +113,7 @@ func (p *Poller) Wait(until time.Time) error {
 			return nil
 		}
 	}
-	began := time.Now()
+	began = time.Now()
 	err := p.raw.Read(p.step)
 	p.busy = time.Since(began) < linger
 	if errors.Is(err, os.ErrDeadlineExceeded) {

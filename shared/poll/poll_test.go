@@ -194,3 +194,22 @@ func TestWhatIsNoSocketIsRefused(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+func TestAWaitWhoseTimeIsOverStillLooks(t *testing.T) {
+	p, e := newPoller(t), pair(t)
+	if err := p.Add(e.fd, e); err != nil {
+		t.Fatal(err)
+	}
+	e.send("x")
+	p.Wake()
+	if err := p.Wait(time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if p.Dispatch() != 1 || e.readable != 1 {
+		t.Error("what has come was not found")
+	}
+	began := time.Now()
+	if err := p.Wait(began.Add(patience)); err != nil || time.Since(began) > patience/2 {
+		t.Errorf("the call to wake up is forgotten: %v", err)
+	}
+}

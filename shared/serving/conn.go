@@ -88,10 +88,6 @@ func (c *conn) Read(p []byte) (int, error) {
 		return 0, c.broken
 	}
 	n, err := c.Conn.Read(p)
-	if err == ErrDone {
-		c.given.Store(true)
-		return 0, io.EOF
-	}
 	if c.switched {
 		return n, err
 	}

@@ -54,14 +54,13 @@ type Config struct {
 	Metrics     *Metrics
 }
 
-// Front is a listener that serves requests itself. After Drain it gives all of them to whoever accepts.
+// Front is a listener that serves requests itself. After Drain it gives all of them to whoever accepts. Settle waits, after
+// Close, until its own answers have been taken, and cuts them off when ctx ends.
 type Front interface {
 	net.Listener
 	Drain()
+	Settle(ctx context.Context)
 }
-
-// ErrDone is what a connection of a Front fails to read with if it is to be given back at once.
-var ErrDone = errors.New("there is nothing to serve")
 
 // Server serves one listener.
 type Server struct {
@@ -160,6 +159,9 @@ func (s *Server) Run(ctx context.Context) error {
 		s.config.Logger.Warn("cutting off what was not answered in time", "limit", drainLimit)
 	case late != nil && !errors.Is(late, net.ErrClosed):
 		err = errors.Join(err, late)
+	}
+	if s.front != nil {
+		s.front.Settle(limited)
 	}
 	return err
 }

@@ -1,6 +1,9 @@
 package socket
 
-import "net"
+import (
+	"net"
+	"syscall"
+)
 
 // Within returns the first T among a connection and the ones inside of it, as their NetConn tells.
 func Within[T any](c net.Conn) (found T, ok bool) {
@@ -22,4 +25,19 @@ func CloseWrite(c net.Conn) error {
 		return half.CloseWrite()
 	}
 	return nil
+}
+
+// Reset closes the socket within c in such a way that nobody takes what was sent on it for all: HTTP/1.0 would take an orderly
+// close for the end of a body. Whoever has c goes on to close that.
+func Reset(c net.Conn) {
+	if inner, ok := Within[interface {
+		net.Conn
+		syscall.Conn
+	}](c); ok {
+		c = inner
+	}
+	if tcp, ok := c.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0)
+	}
+	c.Close()
 }
