@@ -140,15 +140,20 @@ func owe(e *edge, c *client) (answered int) {
 	return e.ways()[0]
 }
 
-func TestNothingFollowsAnAnswerThatBrokeOff(t *testing.T) {
-	const limit = 2 * short
-	a := newAPI(t, saying("HTTP/1.1 200 OK\r\nContent-Length: 60000\r\n\r\n"+longBody))
-	e := newEdge(t, a, func(c *server.Config) { c.IdleTimeout = limit }).warm()
-	c := e.dial()
-	owe(e, c)
-	until(t, "the client to be given up", func() bool { return e.count("keygate_proxy_connections", "") == 0 })
-	if all, err := io.ReadAll(c.reader); err == nil || strings.Contains(string(all), "HTTP/1.1 408") {
-		t.Errorf("%d bytes, %v, which end with %q", len(all), err, all[max(len(all)-200, 0):])
+// An answer that is given up ends like none that is whole, and nothing follows it.
+func TestAnAnswerThatIsGivenUpIsResetAndNothingFollows(t *testing.T) {
+	answer := "HTTP/1.1 200 OK\r\nContent-Length: 60000\r\n\r\n" + longBody
+	e := newEdge(t, newAPI(t, saying(answer)), func(c *server.Config) { c.IdleTimeout = 2 * short }).warm()
+	fit := owe(e, e.dial())
+	c := e.dial() // which has nothing left to be read, for that alone would be a reset
+	for i := range fit {
+		c.say(get("/a"))
+		until(t, "the answer", func() bool { return e.ways()[0] == fit+i+1 })
+	}
+	until(t, "the clients to be given up", func() bool { return e.count("keygate_proxy_connections", "") == 0 })
+	all, err := io.ReadAll(c.reader)
+	if err == nil && len(all) != fit*len(answer) || strings.Contains(string(all), "HTTP/1.1 408") {
+		t.Errorf("%d of %d bytes, %v, which end with %q", len(all), fit*len(answer), err, all[max(len(all)-200, 0):])
 	}
 }
 
