@@ -27,8 +27,8 @@ func CloseWrite(c net.Conn) error {
 	return nil
 }
 
-// Reset closes the socket within c in such a way that nobody takes what was sent on it for all: HTTP/1.0 would take an orderly
-// close for the end of a body. Whoever has c goes on to close that.
+// Reset closes the socket within c in such a way that nobody takes what was sent on it for all: HTTP/1.0 would take an
+// orderly close for the end of a body. Whoever has c goes on to close that.
 func Reset(c net.Conn) {
 	if inner, ok := Within[interface {
 		net.Conn
