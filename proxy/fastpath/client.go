@@ -106,7 +106,7 @@ func Begun(nc net.Conn) (decided *auth.Decision, attempt *forward.Begun) {
 
 // shut closes a connection that is with the loop.
 func (c *client) shut() {
-	c.depart()
+	c.withdraw()
 	c.Conn.Close()
 }
 
@@ -142,7 +142,7 @@ func (c *client) handOverDecided(read []byte, d auth.Decision) {
 
 // lend has the connection accepted, with what was read of it.
 func (c *client) lend(read []byte, begun *forward.Begun) {
-	c.depart()
+	c.withdraw()
 	c.head = bytes.Clone(read)
 	c.begun.Store(begun)
 	if !c.loop.listener.queue.push(c) {
@@ -150,8 +150,8 @@ func (c *client) lend(read []byte, begun *forward.Begun) {
 	}
 }
 
-// depart ends the time with the loop, which may come again.
-func (c *client) depart() {
+// withdraw ends the time with the loop, which may come again.
+func (c *client) withdraw() {
 	c.loop.poller.Remove(c.fd)
 	c.flight, c.query, c.more, c.asked = nil, false, false, true
 }
@@ -167,7 +167,7 @@ func (c *client) answer(text []byte) {
 			c.loop.again = append(c.loop.again, c)
 		}
 	case err == nil || err == syscall.EAGAIN:
-		c.depart()
+		c.withdraw()
 		c.loop.listener.settle(c, bytes.Clone(text[max(n, 0):]))
 	default:
 		c.shut()

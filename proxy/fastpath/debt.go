@@ -3,22 +3,17 @@ package fastpath
 import (
 	"context"
 	"errors"
-	"io"
 	"os"
 	"time"
 
 	"keygate/shared/socket"
 )
 
-// A client that has been told all is heard no longer than this once the listener is closed. If it were closed with
-// something left to read, the kernel would throw away what the client has not taken yet.
-const lingerTime = 2 * time.Second
-
 // settle has a goroutine write the rest of an answer, whose client takes its time. The loop has the connection back
 // afterwards, or while draining whoever accepts.
 func (l *Listener) settle(c *client, rest []byte) {
 	l.debts.Go(func() {
-		defer context.AfterFunc(l.patience, func() { socket.Reset(c.Conn) })()
+		defer context.AfterFunc(l.ctx, func() { socket.Reset(c.Conn) })()
 		if err := c.settle(rest); err != nil {
 			socket.Reset(c.Conn) // or the end would be taken for that of the answer
 			c.Conn.Close()
@@ -28,7 +23,8 @@ func (l *Listener) settle(c *client, rest []byte) {
 		case !l.draining.Load():
 			c.adopt(l.cfg.IdleTimeout)
 		case !l.queue.push(c):
-			c.linger()
+			socket.Linger(c.Conn)
+			c.Conn.Close()
 		}
 	})
 }
@@ -46,18 +42,10 @@ func (c *client) settle(rest []byte) error {
 	return c.SetWriteDeadline(time.Time{})
 }
 
-// linger closes the connection once its client has ended it, or soon.
-func (c *client) linger() {
-	if c.CloseWrite() == nil && c.SetReadDeadline(time.Now().Add(lingerTime)) == nil {
-		_, _ = io.Copy(io.Discard, c.Conn)
-	}
-	c.Conn.Close()
-}
-
 // Settle waits until no client is owed the rest of an answer, and cuts off those that are when ctx ends. It is to be called
 // after Close.
 func (l *Listener) Settle(ctx context.Context) {
-	defer context.AfterFunc(ctx, l.lose)()
+	defer context.AfterFunc(ctx, l.cancel)()
 	l.debts.Wait()
-	l.lose()
+	l.cancel()
 }

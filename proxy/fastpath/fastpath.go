@@ -69,10 +69,10 @@ type Listener struct {
 	turn  int // of the goroutine that accepts
 
 	began    sync.Once
-	running  sync.WaitGroup     // loops, and who accepts for them
-	debts    sync.WaitGroup     // who write the rest of an answer
-	patience context.Context    // with those whom it is written to
-	lose     context.CancelFunc // patience
+	running  sync.WaitGroup  // loops, and who accepts for them
+	debts    sync.WaitGroup  // who write the rest of an answer
+	ctx      context.Context // ends what they do
+	cancel   context.CancelFunc
 	draining atomic.Bool
 	closing  atomic.Bool
 	queue    *queue
@@ -81,7 +81,7 @@ type Listener struct {
 // Listen returns a Listener, or ErrUnsupported where there are no event loops. Until Accept is called nothing runs.
 func Listen(inner net.Listener, cfg Config) (*Listener, error) {
 	l := &Listener{Listener: inner, cfg: cfg, queue: newQueue()}
-	l.patience, l.lose = context.WithCancel(context.Background())
+	l.ctx, l.cancel = context.WithCancel(context.Background())
 	for range runtime.GOMAXPROCS(0) {
 		next, err := newLoop(l)
 		if err != nil {

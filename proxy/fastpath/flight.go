@@ -24,9 +24,8 @@ type flight struct {
 	sent    []byte // as the upstream got it
 	got     []byte // of an answer that comes in several pieces
 	started time.Time
-	sentAt  time.Time // from when on the upstream has its time
-	id      [36]byte  // of the request, for people and logs
-	minted  bool      // id is ours, since the client sent none worth keeping
+	id      [36]byte // of the request, for people and logs
+	minted  bool     // id is ours, since the client sent none worth keeping
 }
 
 // Flights are used again, but not so many or so large that what a rush took is kept for ever: 4 MiB a loop.
@@ -65,8 +64,7 @@ func (l *loop) proceed(c *client, read []byte, r *request, d auth.Decision, star
 	f.request = append(f.request[:0], read...)
 	l.appendRequest(f, r, d.Principal)
 	c.flight, k.flight = f, f
-	f.sentAt = time.Now()
-	c.until = f.sentAt.Add(l.listener.cfg.ResponseTimeout)
+	c.until = time.Now().Add(l.listener.cfg.ResponseTimeout) // a look-up takes nothing of it
 	if !l.send(f, r.target) {
 		c.handOverDecided(f.request, d)
 		l.recycle(f)
@@ -148,7 +146,7 @@ func (l *loop) answered(f *flight, ended bool) {
 func (l *loop) takeUp(f *flight, got, unsent []byte) {
 	cfg := &l.listener.cfg
 	cfg.Metrics.takenUp.Inc()
-	f.up.Resume(got, f.sentAt.Add(cfg.ResponseTimeout))
+	f.up.Resume(got, f.client.until)
 	f.link.flight = nil
 	begun := &forward.Begun{Request: bytes.Clone(f.sent), Unsent: bytes.Clone(unsent), Up: f.up, At: f.started}
 	if f.minted {

@@ -101,8 +101,7 @@ func (p *Poller) Remove(fd int) {
 // the same, and leaves a Wake to the next Wait. It fails once p is closed.
 func (p *Poller) Wait(until time.Time) error {
 	p.found = 0
-	began := time.Now()
-	if !until.After(began) {
+	if !until.After(time.Now()) {
 		return p.raw.Control(func(fd uintptr) { p.look(fd) })
 	}
 	if p.resume(until) {
@@ -113,7 +112,7 @@ func (p *Poller) Wait(until time.Time) error {
 			return nil
 		}
 	}
-	began = time.Now()
+	began := time.Now()
 	err := p.raw.Read(p.step)
 	p.busy = time.Since(began) < linger
 	if errors.Is(err, os.ErrDeadlineExceeded) {

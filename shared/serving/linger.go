@@ -1,19 +1,11 @@
 package serving
 
 import (
-	"io"
 	"net"
-	"time"
 
 	"github.com/valyala/fasthttp"
-)
 
-// A connection that is closed while its client is still sending is reset by the kernel, and the client may never read
-// the answer that said why. So what is refused before its end is read a while longer and thrown away: two seconds carry
-// what a client has in flight, and 32 MiB in them is more than one that heeds the answer would send.
-const (
-	lingerTime  = 2 * time.Second
-	lingerBytes = 32 << 20
+	"keygate/shared/socket"
 )
 
 // Linger keeps the client of ctx from losing the answer, if the connection is closed after it with input left to read.
@@ -36,10 +28,8 @@ func stateChanged(nc net.Conn, state fasthttp.ConnState) {
 }
 
 func (c *conn) Close() error {
-	if c.lingers.Load() && !c.closed.Swap(true) && c.CloseWrite() == nil {
-		if err := c.SetReadDeadline(time.Now().Add(lingerTime)); err == nil {
-			_, _ = io.CopyN(io.Discard, c.Conn, lingerBytes)
-		}
+	if c.lingers.Load() && !c.closed.Swap(true) {
+		socket.Linger(c.Conn)
 	}
 	if c.given.Load() {
 		if !c.closed.Swap(true) {

@@ -18,8 +18,10 @@ import (
 )
 
 func TestFollower(t *testing.T) {
+	// To itself: nothing is pruned that a transaction of another test, in whatever database, may still have to see.
+	server := servers.StartPostgres(t)
 	authtest.TestLog(t, func(t *testing.T) authtest.LogFixture {
-		db, url := ownTables(t)
+		db, url := tablesOn(t, server)
 		source := open(t, pgsource.Config{URL: url})
 		return authtest.LogFixture{
 			DB:     db,
