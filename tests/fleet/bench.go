@@ -42,14 +42,14 @@ func open(ctx context.Context) (b *bench, err error) {
 	return b, err
 }
 
-// build makes the proxy, and has it know which commit it is.
+// build makes the proxy, and has it know which commit it is, and the program that crowds are.
 func (b *bench) build(ctx context.Context) error {
 	commit, err := exec.CommandContext(ctx, "git", "describe", "--always", "--dirty").Output()
 	if err != nil {
 		commit = []byte("unknown")
 	}
 	version := "-X keygate/shared/build.Version=" + strings.TrimSpace(string(commit))
-	return programs.Build(ctx, b.Dir, "-ldflags", version, "keygate/proxy")
+	return programs.Build(ctx, b.Dir, "-ldflags", version, "keygate/proxy", "keygate/tests/fleet")
 }
 
 func (b *bench) close() error { return errors.Join(b.operator.Close(), b.Bench.Close()) }

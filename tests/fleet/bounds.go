@@ -107,7 +107,7 @@ func measureBound(ctx context.Context, b *bench, row bound) (found boundResult, 
 	defer cancel()
 	var watching sync.WaitGroup
 	for i := range refusals {
-		c, n := newClient(asked[i%len(asked)].addr, nil), i/len(asked)
+		c, n := newClient(asked[i%len(asked)].addr), i/len(asked)
 		watching.Go(func() {
 			defer c.close()
 			time.Sleep(redisTTL * time.Duration(n) / boundKeys) // so that copies are of all ages

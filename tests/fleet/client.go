@@ -11,13 +11,12 @@ import (
 // client is one connection with one request in flight. It belongs to one goroutine.
 type client struct {
 	addr   string
-	from   net.IP // nil: whatever address the kernel takes
 	conn   net.Conn
 	buffer []byte
 }
 
-func newClient(addr string, from net.IP) *client {
-	return &client{addr: addr, from: from, buffer: make([]byte, 2048)}
+func newClient(addr string) *client {
+	return &client{addr: addr, buffer: make([]byte, 2048)}
 }
 
 // ask presents a key and returns the status of the answer. A connection that the proxy has closed is replaced.
@@ -39,11 +38,7 @@ func (c *client) ask(key string) (status int, err error) {
 }
 
 func (c *client) connect() (err error) {
-	dialer := net.Dialer{Timeout: patience}
-	if c.from != nil {
-		dialer.LocalAddr = &net.TCPAddr{IP: c.from}
-	}
-	c.conn, err = dialer.Dial("tcp4", c.addr)
+	c.conn, err = net.DialTimeout("tcp4", c.addr, patience)
 	return err
 }
 
@@ -59,8 +54,11 @@ var (
 	errAnswer  = errors.New("the answer is none that is understood")
 )
 
+// askHead is what a request is up to its key.
+const askHead = "GET / HTTP/1.1\r\nHost: fleet\r\nX-API-Key: "
+
 func (c *client) exchange(key string) (status int, closing bool, err error) {
-	request := append(append(c.buffer[:0], "GET / HTTP/1.1\r\nHost: fleet\r\nX-API-Key: "...), key...)
+	request := append(append(c.buffer[:0], askHead...), key...)
 	if err := c.conn.SetDeadline(time.Now().Add(patience)); err != nil {
 		return 0, false, err
 	}

@@ -37,7 +37,7 @@ func TestTenThousandRequestsForOneColdKeyOnTwoProxiesAreTwoQueriesAtMost(t *test
 	clients := make([]*client, coldRequests)
 	for i := range clients {
 		// The door that forwards nothing, because ten thousand connections to an upstream would be what takes the time.
-		clients[i] = newClient(f.proxies[i%2].verify, nil)
+		clients[i] = newClient(f.proxies[i%2].verify)
 		if err := clients[i].connect(); err != nil {
 			t.Fatal(err)
 		}

@@ -27,19 +27,16 @@ type served struct {
 }
 
 // A connection of customers that waits for its turn sleeps in the kernel, and one of the runtime's processors with it.
-func init() { runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 2*fleetSize) }
+var addProcessors = sync.OnceFunc(func() { runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 2*fleetSize) })
 
 // customers connects n of them to each proxy, who use the keys in turn.
 func (f *fleet) customers(ctx context.Context, keys []key, n int) (*customers, error) {
-	texts := make([]string, len(keys))
-	for i, k := range keys {
-		texts[i] = k.text
-	}
+	addProcessors()
 	c := &customers{}
 	for _, one := range f.proxies {
 		runner, err := run.Open(ctx, run.Plan{
 			Addresses: []string{one.addr}, Shape: traffic.Shape{Host: "fleet", Path: "/v1/events", Batch: 1},
-			Keys: traffic.NewKeys(texts, 0), Connections: n, Timeout: 10 * time.Second,
+			Keys: traffic.NewKeys(texts(keys), 0), Connections: n, Timeout: 10 * time.Second,
 		})
 		if err != nil {
 			c.close()

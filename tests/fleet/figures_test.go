@@ -27,7 +27,7 @@ func TestAWrongSecretIsWellFormed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	wrong := wrongSecrets(keys)(0)
+	wrong := wrongSecrets(texts(keys))(0)
 	prefix, ok := apikey.Format{}.Split([]byte(wrong))
 	if !ok || string(prefix) != keys[0].prefix || wrong == keys[0].text {
 		t.Errorf("got the prefix %q of %q, %v", prefix, keys[0].prefix, ok)

@@ -193,7 +193,7 @@ func (p *proxy) invalidate(ctx context.Context, prefixes ...string) (complete bo
 // knows has every proxy answer for keys, and wants each let through or refused.
 func (f *fleet) knows(keys []key, through bool) (wrong int, err error) {
 	for _, one := range f.proxies {
-		c := newClient(one.addr, nil)
+		c := newClient(one.addr)
 		for _, k := range keys {
 			status, err := c.ask(k.text)
 			if err != nil {

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"keygate/tests/programs"
@@ -23,9 +24,9 @@ const (
 // flood is what customers have to live with for a phase.
 type flood struct {
 	name  string
-	crowd *crowd
-	keys  func(int) string
+	plan  crowdPlan
 	want  int // status of what the flood is answered, besides 503
+	crowd *crowd
 }
 
 // floodRound is what one phase gave.
@@ -78,28 +79,35 @@ func newTrial(ctx context.Context, b *bench, sourceRate int) (t *trial, capacity
 	t.customers.load(ctx, 0, time.Second)
 	most := t.customers.load(ctx, 0, 2*time.Second)
 	capacity = float64(most.passed) / most.elapsed.Seconds()
-	one, many := t.gather(crowdSize, false), t.gather(crowdSize, true)
 	t.rate = capacity / 4
 	t.floods = []*flood{
-		{"good keys (control)", one, in(t.good), 201},
-		{"unknown keys, one address", one, unknown, 401},
-		{"unknown keys, an address for each client", many, unknown, 401},
-		{"wrong secrets of good keys", many, wrongSecrets(t.good), 401},
+		{name: "good keys (control)", plan: crowdPlan{Keys: goodKind}, want: 201},
+		{name: "unknown keys, one address", plan: crowdPlan{Keys: unknownKind}, want: 401},
+		{name: "unknown keys, an address for each client", plan: crowdPlan{Keys: unknownKind, Scattered: true}, want: 401},
+		{name: "wrong secrets of good keys", plan: crowdPlan{Keys: wrongKind, Scattered: true}, want: 401},
+	}
+	for _, one := range t.floods {
+		one.plan.Size, one.plan.Good = crowdSize, texts(t.good)
+		if one.crowd, err = t.gather(one.plan); err != nil {
+			return t, 0, err
+		}
 	}
 	return t, capacity, nil
 }
 
-func (t *trial) close() error {
+func (t *trial) close() (err error) {
 	for _, one := range t.floods {
-		one.crowd.close()
+		if one.crowd != nil {
+			err = errors.Join(err, one.crowd.close())
+		}
 	}
 	if t.customers != nil {
 		t.customers.close()
 	}
-	if t.fleet == nil {
-		return nil
+	if t.fleet != nil {
+		err = errors.Join(err, t.stop())
 	}
-	return t.stop()
+	return err
 }
 
 // phase has customers send beside a flood.
@@ -111,14 +119,15 @@ func (t *trial) phase(ctx context.Context, what *flood, lasts time.Duration) (r 
 	began := time.Now()
 	flooding, end := context.WithCancel(ctx)
 	defer end()
-	answers := make(chan map[int]int)
-	go func() { answers <- what.crowd.press(flooding, t.rate, what.keys) }()
+	var pressed error
+	var crowd sync.WaitGroup
+	crowd.Go(func() { r.Answers, pressed = what.crowd.press(flooding, t.rate) })
 	saw := t.customers.load(ctx, goodRate, lasts)
 	end()
-	r.Answers = <-answers
+	crowd.Wait()
 	took := time.Since(began).Seconds()
 	after, err := t.sourceQueries(ctx)
-	if err != nil {
+	if err = errors.Join(err, pressed); err != nil {
 		return r, err
 	}
 	for status, n := range r.Answers {

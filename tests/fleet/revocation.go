@@ -84,7 +84,7 @@ func newRevoker(ctx context.Context, f *fleet) (*revoker, error) {
 	db, err := pgx.Connect(ctx, f.url)
 	r := &revoker{fleet: f, db: db}
 	for _, one := range f.proxies {
-		r.clients = append(r.clients, newClient(one.addr, nil))
+		r.clients = append(r.clients, newClient(one.addr))
 	}
 	return r, err
 }

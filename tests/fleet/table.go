@@ -13,6 +13,13 @@ import (
 // key is an API key and its public prefix.
 type key struct{ text, prefix string }
 
+func texts(keys []key) (all []string) {
+	for _, k := range keys {
+		all = append(all, k.text)
+	}
+	return all
+}
+
 // mint makes keys of keygate's own format, which no table has yet.
 func mint(count int) ([]key, error) {
 	keys := make([]key, count)

@@ -34,6 +34,10 @@ func runsAgain(t *testing.T, f LogFixture) {
 	if first := again.Since(0)[0]; first.Verb != auth.Demote || !first.All {
 		t.Errorf("before the demotion: heard %s", again)
 	}
+	Settle(t, f.DB, again)
+	if slices.ContainsFunc(again.Since(0), func(c auth.Change) bool { return slices.Contains(c.Prefixes, "zap_live_b") }) {
+		t.Errorf("what had been delivered was delivered again: heard %s", again)
+	}
 }
 
 func prunes(t *testing.T, f LogFixture) {

@@ -28,6 +28,7 @@ type Follower struct {
 
 	// Owned by Run, which keeps them from one connection to the next.
 	at   position
+	told told
 	lost bool // it was logged that the log is not followed
 	deaf bool // it was logged that notifications do not arrive
 }
@@ -106,7 +107,7 @@ func (f *Follower) resume(ctx context.Context, l *line, deliver func(auth.Change
 	last := f.at
 	found, err := f.read(ctx, l, f.at.lookBack(f.source.config.Replay))
 	if err == nil && found.rewound {
-		f.at = position{}
+		f.at, f.told = position{}, nil
 		found, err = f.read(ctx, l, f.at.lookBack(f.source.config.Replay))
 	}
 	if err != nil {
@@ -142,6 +143,7 @@ func (f *Follower) advance(ctx context.Context, l *line, deliver func(auth.Chang
 // pass delivers what was read, and moves on.
 func (f *Follower) pass(found news, deliver func(auth.Change)) {
 	f.at = found.position
+	f.told.add(found)
 	for _, seconds := range found.lags {
 		f.source.config.Metrics.lag.Observe(seconds)
 	}

@@ -97,6 +97,18 @@ func TestRowsUnderReusedTransactionIdsAreHeardAfterALostConnection(t *testing.T)
 	authtest.Listen(t, follower).Await(t, 0, auth.Remove, "zap_live_a")
 }
 
+// Nor does the id of a row say that it was delivered: the server that took over counts on from where it was told to.
+func TestRowsUnderReusedIdsAreHeardAfterALostConnection(t *testing.T) {
+	db, url := ownTables(t)
+	authtest.Exec(t, db, "insert into keygate_changes (txid, prefix) values ('3', 'zap_live_lost')")
+	follower := open(t, pgsource.Config{URL: url}).Follower()
+	l, stop := authtest.ListenUntil(t, follower)
+	l.Await(t, 0, auth.Remove, "zap_live_lost")
+	stop()
+	authtest.Exec(t, db, "update keygate_changes set changed_at = clock_timestamp(), prefix = 'zap_live_a'")
+	authtest.Listen(t, follower).Await(t, 0, auth.Remove, "zap_live_a")
+}
+
 func TestANotificationIsFasterThanThePoll(t *testing.T) {
 	db, url := ownTables(t)
 	authtest.SeedKeys(t, db, "o", "zap_live_a")

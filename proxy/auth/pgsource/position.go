@@ -15,7 +15,8 @@ const (
 	// With less than this between two reads, nothing can have been removed between them.
 	pruneDoubt = retention / 2
 	// After a lost connection another server may answer, or the same one after a crash, which has lost its latest
-	// commits and given their transaction ids to others. What it has logged in this time is read again.
+	// commits and given their transaction ids to others. What it has logged in this time is read again, and delivered unless
+	// it was.
 	overlap = time.Minute
 	// A hundred thousand rows are read in a fifth of a second. If more changed at once, everything did.
 	maxRows = 100_000
@@ -37,7 +38,8 @@ type news struct {
 	all      bool
 	prefixes []string
 	seen     map[string]bool // what prefixes holds
-	lags     []float64       // seconds
+	rows     []rowID
+	lags     []float64 // seconds
 }
 
 // forgetLags leaves out what is read again, or for the first time by a proxy that has just started: the time since it
@@ -71,7 +73,8 @@ func (p position) lookBack(replay time.Duration) *float64 {
 const readText = `
 select s.snapshot::text, extract(epoch from clock_timestamp())::float8,
        coalesce(pg_snapshot_xmax(s.snapshot) < pg_snapshot_xmax($1::text::pg_snapshot), false),
-       c.id, coalesce(extract(epoch from clock_timestamp() - c.changed_at), 0)::float8, c.prefix, c.org_id
+       c.id, coalesce(extract(epoch from clock_timestamp() - c.changed_at), 0)::float8,
+       coalesce(extract(epoch from c.changed_at), 0)::float8, c.prefix, c.org_id
 from (select pg_current_snapshot() as snapshot) s
 left join keygate_changes c on c.txid >= pg_snapshot_xmax($1::text::pg_snapshot)
     or c.txid = any (array(select pg_snapshot_xip($1::text::pg_snapshot)))
@@ -81,14 +84,15 @@ limit $3`
 // row is one row of the log.
 type row struct {
 	id            *int64
-	lag           float64
+	lag, madeAt   float64
 	prefix, orgID *string // neither: every prefix
 }
 
 func (f *Follower) read(ctx context.Context, l *line, lookBack *float64) (news, error) {
 	timeout := readTimeout
+	var told map[rowID]bool
 	if lookBack != nil {
-		timeout = resumeTimeout
+		timeout, told = resumeTimeout, f.told.set()
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
@@ -101,12 +105,16 @@ func (f *Follower) read(ctx context.Context, l *line, lookBack *float64) (news, 
 		r    row
 		orgs []string
 	)
-	into := []any{&found.position.snapshot, &found.position.clock, &found.rewound, &r.id, &r.lag, &r.prefix, &r.orgID}
+	into := []any{
+		&found.position.snapshot, &found.position.clock, &found.rewound,
+		&r.id, &r.lag, &r.madeAt, &r.prefix, &r.orgID,
+	}
 	rows, _ := l.Query(ctx, readText, snapshot, lookBack, maxRows+1) // its error is that of ForEachRow
 	tag, err := pgx.ForEachRow(rows, into, func() error {
-		switch {
-		case r.id == nil:
+		if r.id == nil || told[rowID{*r.id, r.madeAt}] {
 			return nil
+		}
+		switch {
 		case r.prefix != nil:
 			found.add(*r.prefix)
 		case r.orgID != nil:
@@ -114,6 +122,7 @@ func (f *Follower) read(ctx context.Context, l *line, lookBack *float64) (news, 
 		default:
 			found.all = true
 		}
+		found.rows = append(found.rows, rowID{*r.id, r.madeAt})
 		found.lags = append(found.lags, r.lag)
 		return nil
 	})
