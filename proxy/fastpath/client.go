@@ -162,7 +162,7 @@ func (c *client) answer(text []byte) {
 	n, err := socket.Write(uintptr(c.fd), text)
 	switch {
 	case n == len(text):
-		c.until = time.Now().Add(c.loop.listener.cfg.IdleTimeout)
+		c.until = c.loop.now.Add(c.loop.listener.cfg.IdleTimeout)
 		if c.more {
 			c.loop.again = append(c.loop.again, c)
 		}

@@ -64,7 +64,7 @@ func (l *loop) proceed(c *client, read []byte, r *request, d auth.Decision, star
 	f.request = append(f.request[:0], read...)
 	l.appendRequest(f, r, d.Principal)
 	c.flight, k.flight = f, f
-	c.until = time.Now().Add(l.listener.cfg.ResponseTimeout) // a look-up takes nothing of it
+	c.until = l.now.Add(l.listener.cfg.ResponseTimeout) // a look-up takes nothing of it
 	if !l.send(f, r.target) {
 		c.handOverDecided(f.request, d)
 		l.recycle(f)

@@ -24,6 +24,7 @@ type loop struct {
 	poller   *poll.Poller
 
 	interval time.Duration // between two looks for what is late
+	now      time.Time     // when the loop last woke up: what is late may be so by a turn, which is about a millisecond
 	drained  bool
 	links    []*link // by descriptor; what is no longer open stays until the descriptor is used again
 	spare    []*flight
@@ -58,7 +59,8 @@ func newLoop(listener *Listener) (*loop, error) {
 
 // run serves until the listener is closed.
 func (l *loop) run() {
-	next := time.Now().Add(l.interval)
+	l.now = time.Now()
+	next := l.now.Add(l.interval)
 	for {
 		until := next
 		if len(l.again) > 0 {
@@ -68,6 +70,7 @@ func (l *loop) run() {
 			l.listener.queue.end(err)
 			return
 		}
+		l.now = time.Now()
 		l.poller.Dispatch()
 		l.readAgain()
 		l.proceedTold()
@@ -79,9 +82,9 @@ func (l *loop) run() {
 			l.leave()
 			return
 		}
-		if now := time.Now(); now.After(next) {
-			l.lookForLate(now)
-			next = now.Add(l.interval)
+		if l.now.After(next) {
+			l.lookForLate()
+			next = l.now.Add(l.interval)
 		}
 		runtime.Gosched() // a loop that always finds something would keep flights and the news of changes from running
 	}
@@ -130,10 +133,10 @@ func (l *loop) each(f func(c *client)) {
 	clear(l.watched)
 }
 
-func (l *loop) lookForLate(now time.Time) {
+func (l *loop) lookForLate() {
 	l.each(func(c *client) {
 		switch {
-		case now.Before(c.until), c.query:
+		case l.now.Before(c.until), c.query:
 		case c.flight != nil:
 			l.takeUp(c.flight, c.flight.got, nil)
 		case !c.asked: // and is owed an answer that says so

@@ -134,7 +134,8 @@ func (l *loop) parseAnswer(got []byte) (text []byte, status int, whole bool) {
 			l.out = append(l.out, line.Raw...)
 		}
 	}
-	return append(append(l.out, "\r\n"...), got[h.Size:]...), h.Status, true
+	l.out = append(append(l.out, "\r\n"...), got[h.Size:]...)
+	return l.out, h.Status, true
 }
 
 // promisesBody says whether an answer that never has a body gives the length of one, which a client could wait for.

@@ -5,6 +5,8 @@ package socket
 import (
 	"syscall"
 	"unsafe"
+
+	"golang.org/x/sys/unix"
 )
 
 // most is how many bytes one call moves: copying them takes some 10 µs, and a collection of garbage that stops the
@@ -12,13 +14,15 @@ import (
 const most = 64 << 10
 
 // Read and Write make one system call on a non-blocking socket, which may give or take less than p holds. An error is a
-// syscall.Errno.
-func Read(fd uintptr, p []byte) (int, error)  { return direct(syscall.SYS_READ, fd, p) }
-func Write(fd uintptr, p []byte) (int, error) { return direct(syscall.SYS_WRITE, fd, p) }
+// syscall.Errno. They are the calls for sockets alone: those for all files are also checked, counted and watched as files,
+// which took 0.6 of the 13.4 µs of a proxied request.
+func Read(fd uintptr, p []byte) (int, error)  { return direct(unix.SYS_RECVFROM, fd, p, 0) }
+func Write(fd uintptr, p []byte) (int, error) { return direct(unix.SYS_SENDTO, fd, p, unix.MSG_NOSIGNAL) }
 
-func direct(call, fd uintptr, p []byte) (int, error) {
+func direct(call, fd uintptr, p []byte, flags uintptr) (int, error) {
 	for {
-		n, _, errno := syscall.RawSyscall(call, fd, uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(min(len(p), most)))
+		first, length := unsafe.Pointer(unsafe.SliceData(p)), uintptr(min(len(p), most))
+		n, _, errno := syscall.RawSyscall6(call, fd, uintptr(first), length, flags, 0, 0)
 		switch errno {
 		case 0:
 			return int(n), nil
