@@ -269,7 +269,7 @@ func (w *waiting) Done() <-chan struct{} {
 // Resolve asks from nowhere: nobody is charged. Every other time it first asks for what memory can tell, as event loops do.
 func (p *proxy) Resolve(ctx context.Context, key []byte) auth.Decision {
 	if p.asked.Add(1)%2 == 0 {
-		if d, known := p.Recall(key); known {
+		if d, known := p.Recall(key, time.Now()); known {
 			return d
 		}
 	}

@@ -19,7 +19,7 @@ func TestRecallAnswersFromMemoryAlone(t *testing.T) {
 	check := func(when string, key []byte, want auth.Reason, wantKnown bool) {
 		t.Helper()
 		before := p.source.queries.Load()
-		d, known := p.Recall(key)
+		d, known := p.Recall(key, time.Now())
 		if known != wantKnown || known && (d.Reason != want || (want == auth.Allowed) != (d.Principal.OrgID == "org-1")) {
 			t.Errorf("%s: %v %q, %v", when, d.Reason, d.Principal.OrgID, known)
 		}

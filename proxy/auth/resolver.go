@@ -139,12 +139,11 @@ func (r *Resolver) Resolve(ctx context.Context, key []byte, from netip.Addr) Dec
 }
 
 // Recall answers as Resolve does, if memory alone can tell, and never waits. False says nothing: Resolve is to be asked.
-func (r *Resolver) Recall(key []byte) (d Decision, known bool) {
+func (r *Resolver) Recall(key []byte, now time.Time) (d Decision, known bool) {
 	prefix, ok := r.Format.Split(key)
 	if !ok {
 		return r.Metrics.decided(Decision{Reason: Malformed}), true
 	}
-	now := time.Now()
 	steady, n := r.clock.steady(now), r.gens.note(prefix)
 	e, found := r.fromMemory(prefix, n, steady)
 	d = Decision{Reason: NoSuchKey}

@@ -29,15 +29,15 @@ import (
 
 // Authenticator decides whether a presented key may pass. Decisions alias key.
 type Authenticator interface {
-	// Recall decides without waiting, if it can. False says nothing.
-	Recall(key []byte) (auth.Decision, bool)
+	// Recall decides without waiting, if it can, what is true now. False says nothing.
+	Recall(key []byte, now time.Time) (auth.Decision, bool)
 	// Resolve waits for who can tell, and bounds that itself.
 	Resolve(ctx context.Context, key []byte, from netip.Addr) auth.Decision
 }
 
 // Upstreams lends idle connections, as forward.Forwarder does: never waiting, and nil if there is none.
 type Upstreams interface {
-	Idle(target []byte, watcher any) *upstream.Conn
+	Idle(target []byte, watcher any, now time.Time) *upstream.Conn
 	Answered(status int)
 }
 

@@ -63,7 +63,7 @@ func (k *known) Resolve(_ context.Context, key []byte, _ netip.Addr) auth.Decisi
 	return k.decide(key)
 }
 
-func (k *known) Recall(key []byte) (auth.Decision, bool) {
+func (k *known) Recall(key []byte, _ time.Time) (auth.Decision, bool) {
 	return k.decide(key), k.timesAsked() > 0 && !isCold(key)
 }
 

@@ -40,8 +40,9 @@ func (l *loop) depart(c *client, read []byte) bool {
 	if !ok || l.listener.draining.Load() {
 		return false
 	}
-	if d, known := l.listener.cfg.Auth.Recall(r.key); known {
-		l.proceed(c, read, &r, d, time.Now())
+	now := time.Now()
+	if d, known := l.listener.cfg.Auth.Recall(r.key, now); known {
+		l.proceed(c, read, &r, d, now)
 	} else {
 		l.ask(c, read, &r)
 	}
@@ -73,7 +74,7 @@ func (l *loop) proceed(c *client, read []byte, r *request, d auth.Decision, star
 
 // idle returns a connection that is watched by this loop.
 func (l *loop) idle(target []byte) (*upstream.Conn, *link) {
-	up := l.listener.cfg.Upstreams.Idle(target, l)
+	up := l.listener.cfg.Upstreams.Idle(target, l, l.now)
 	if up == nil {
 		return nil, nil
 	}

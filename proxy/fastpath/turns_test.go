@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"keygate/proxy/auth"
 	"keygate/proxy/server"
@@ -22,7 +23,7 @@ type stalling struct {
 	keys []string
 }
 
-func (s *stalling) Recall(key []byte) (auth.Decision, bool) {
+func (s *stalling) Recall(key []byte, now time.Time) (auth.Decision, bool) {
 	s.mu.Lock()
 	s.keys = append(s.keys, string(key))
 	s.mu.Unlock()
@@ -32,7 +33,7 @@ func (s *stalling) Recall(key []byte) (auth.Decision, bool) {
 			<-s.goOn
 		})
 	}
-	return s.known.Recall(key)
+	return s.known.Recall(key, now)
 }
 
 func (s *stalling) seen() []string {

@@ -58,8 +58,8 @@ func (f *Forwarder) Forward(ctx *fasthttp.RequestCtx, exchange Exchange) error {
 // Idle returns an idle connection to the upstream that target is meant for, if possible one that is watched by watcher, and
 // nil if there is none, or none that Start and Receive can use. Whoever takes it forwards a request by himself, and tells
 // Answered what became of it, or has Forward go on with it.
-func (f *Forwarder) Idle(target []byte, watcher any) *upstream.Conn {
-	return f.cfg.Upstreams.Route(target).Idle(watcher)
+func (f *Forwarder) Idle(target []byte, watcher any, now time.Time) *upstream.Conn {
+	return f.cfg.Upstreams.Route(target).Idle(watcher, now)
 }
 
 // Answered counts an answer to a request that was forwarded without Forward.

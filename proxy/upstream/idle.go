@@ -21,8 +21,8 @@ type idleConn struct {
 
 // Idle returns an idle connection to the least busy upstream, if possible one that is watched by watcher, and nil if
 // there is none or it speaks TLS. It has no reader: Start, Receive and Resume go without one. It never waits.
-func (g *Group) Idle(watcher any) *Conn {
-	t, now := g.pick(nil), time.Now()
+func (g *Group) Idle(watcher any, now time.Time) *Conn {
+	t := g.pick(nil)
 	if t.tls == nil {
 		if c := t.takeIdle(watcher, now); c != nil {
 			c.begin(now, true)
