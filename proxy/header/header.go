@@ -178,7 +178,8 @@ func kindOf(name []byte) Kind {
 		return TransferEncoding
 	case "connection":
 		return Connection
-	case "keep-alive", "proxy-connection", "proxy-authenticate", "proxy-authorization", "te", "trailer", "http2-settings", "expect":
+	case "keep-alive", "proxy-connection", "proxy-authenticate", "proxy-authorization",
+		"te", "trailer", "http2-settings", "expect":
 		return HopByHop
 	case "upgrade":
 		return Upgrade
