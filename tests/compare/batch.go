@@ -28,7 +28,7 @@ func openBatch(ctx context.Context, b *bench) ([]subject, error) {
 		"--concurrency", strconv.Itoa(batchConnections))
 	return []subject{own, {
 		name: "the statement alone, in a loop", version: "the writer's own statement on one connection",
-		parts: append([]programs.Part{{Name: "loop", PID: os.Getpid()}}, b.Servers()[:1]...), load: b.loop,
+		parts: append([]programs.Part{{Name: "loop", PID: os.Getpid(), Alone: true}}, b.Servers()[:1]...), load: b.loop,
 	}}, nil
 }
 
@@ -46,7 +46,7 @@ func (b *bench) loop(ctx context.Context) (figures, error) {
 	var events int
 	begun := time.Now()
 	for time.Since(begun) < b.duration {
-		if _, err := sink.Insert(ctx, b.newBatch()); err != nil {
+		if _, err := sink.Insert(ctx, b.newBatch(begun, events)); err != nil {
 			return figures{}, fmt.Errorf("inserting a batch: %w", err)
 		}
 		events += b.batch
@@ -54,12 +54,17 @@ func (b *bench) loop(ctx context.Context) (figures, error) {
 	return figures{Events: events, PerSecond: float64(events) / time.Since(begun).Seconds(), Success: 1}, nil
 }
 
-// newBatch is sorted as the sink wants it: of one organisation, by id.
-func (b *bench) newBatch() []*event.Event {
+// newBatch has what the load generator sends, of one organisation after another, and is sorted as the sink wants it, by id.
+func (b *bench) newBatch(begun time.Time, stored int) []*event.Event {
 	now, batch := uuid7.Mint(time.Now()), make([]*event.Event, b.batch)
+	org := b.keys[stored/b.batch%len(b.keys)].OrgID
 	for i := range batch {
-		payload := fmt.Appendf(nil, `{"email":"user%d@example.com","name":"Test User","plan":"pro","n":%d}`, i, i)
-		batch[i] = &event.Event{ID: now.Item(i), OrgID: b.keys[0].OrgID, Type: "contact.created", Payload: payload}
+		n := 1_000_000_000 + stored + i
+		batch[i] = &event.Event{
+			ID: now.Item(i), OrgID: org, Type: "contact.created", DedupID: fmt.Sprintf("loop-%d-%d", begun.UnixMilli(), n),
+			Payload: fmt.Appendf(nil,
+				`{"email":"user%d@example.com","name":"Test User","plan":"pro","n":%[1]d,"tags":["a","b","c"]}`, n),
+		}
 	}
 	return batch
 }

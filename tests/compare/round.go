@@ -11,8 +11,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"keygate/tests/programs"
 )
 
 // figures are what one round of one subject gave.
@@ -99,7 +97,7 @@ func (s subject) cpu() ([]time.Duration, error) {
 	used := make([]time.Duration, len(s.parts))
 	for i, p := range s.parts {
 		var err error
-		if used[i], err = programs.CPU(p.PID); err != nil {
+		if used[i], err = p.CPU(); err != nil {
 			return nil, fmt.Errorf("%s: %w", p.Name, err)
 		}
 	}

@@ -176,7 +176,7 @@ func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 
 func cpu(parts []programs.Part) (map[string]time.Duration, error) {
 	used := map[string]time.Duration{}
 	for _, p := range parts {
-		d, err := programs.CPU(p.PID)
+		d, err := p.CPU()
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", p.Name, err)
 		}

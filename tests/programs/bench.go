@@ -33,10 +33,11 @@ type Bench struct {
 	programs []*Program
 }
 
-// Part is a process whose CPU time counts, with all that it starts.
+// Part is a process whose CPU time counts, with all that it starts unless that is counted apart.
 type Part struct {
-	Name string
-	PID  int
+	Name  string
+	PID   int
+	Alone bool
 }
 
 // OpenServers starts PostgreSQL, with further settings as name=value, and Redis.

@@ -99,5 +99,5 @@ func (b *Bench) findServers(ctx context.Context) ([]Part, error) {
 		return nil, err
 	}
 	cache, err := strconv.Atoi(info["Server"]["process_id"])
-	return []Part{{"PostgreSQL", database}, {"Redis", cache}}, err
+	return []Part{{Name: "PostgreSQL", PID: database}, {Name: "Redis", PID: cache}}, err
 }

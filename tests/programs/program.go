@@ -69,7 +69,7 @@ func (p *Program) wait() {
 }
 
 // Part is the program as a process whose CPU time counts.
-func (p *Program) Part() Part { return Part{p.name, p.cmd.Process.Pid} }
+func (p *Program) Part() Part { return Part{Name: p.name, PID: p.cmd.Process.Pid} }
 
 func (p *Program) listens() bool {
 	c, err := net.Dial("tcp", p.Address)

@@ -18,18 +18,22 @@ type stat struct {
 	cpu    time.Duration // its own, and that of its children that have ended
 }
 
-// CPU returns the CPU time that the process and all that it started have used so far.
-func CPU(pid int) (time.Duration, error) {
+// CPU returns the CPU time that the part has used so far.
+func (p Part) CPU() (time.Duration, error) {
 	all, err := processes()
 	if err != nil {
 		return 0, err
 	}
-	if _, alive := all[pid]; !alive {
-		return 0, fmt.Errorf("process %d has ended", pid)
+	own, alive := all[p.PID]
+	switch {
+	case !alive:
+		return 0, fmt.Errorf("process %d has ended", p.PID)
+	case p.Alone:
+		return own.cpu, nil
 	}
 	var sum time.Duration
 	for id, s := range all {
-		if descends(all, id, pid) {
+		if descends(all, id, p.PID) {
 			sum += s.cpu
 		}
 	}
