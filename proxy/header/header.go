@@ -111,7 +111,7 @@ func parseLine(raw []byte) (Line, error) {
 	return Line{Kind: kindOf(name), Name: name, Value: trim(value), Raw: raw}, nil
 }
 
-// trim removes the white space around a value, a fifth as fast as that being looked up in a set, which bytes.Trim makes.
+// trim removes the white space around a value. bytes.Trim makes a set of the two first, each time: 0.8 % of a proxied request.
 func trim(value []byte) []byte {
 	for len(value) > 0 && isBlank(value[0]) {
 		value = value[1:]
@@ -160,7 +160,7 @@ func (l Lines) SaneRequestID() []byte {
 // longestKind is the length of the longest name that kindOf knows.
 const longestKind = len("proxy-authorization")
 
-// kindOf is a switch since a map took six times as long, 2.7 % of a proxied request.
+// kindOf is a switch since a map took 2.7 % of a proxied request.
 func kindOf(name []byte) Kind {
 	if len(name) > longestKind {
 		return Other
