@@ -2,11 +2,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
 	"strconv"
+	"sync"
 	"time"
 
 	"keygate/shared/database"
@@ -26,14 +28,33 @@ func openBatch(ctx context.Context, b *bench) ([]subject, error) {
 	}
 	own.load = b.loadtest(own.target+"/v1/events/batch", "--batch", strconv.Itoa(b.batch),
 		"--concurrency", strconv.Itoa(batchConnections))
-	return []subject{own, {
-		name: "the statement alone, in a loop", version: "the writer's own statement on one connection",
-		parts: append([]programs.Part{{Name: "loop", PID: os.Getpid(), Alone: true}}, b.Servers()[:1]...), load: b.loop,
-	}}, nil
+	alone := func(name string, connections int) subject {
+		return subject{
+			name: name, version: fmt.Sprintf("the writer's own statement on %d connections", connections),
+			parts: append([]programs.Part{{Name: "loop", PID: os.Getpid(), Alone: true}}, b.Servers()[:1]...),
+			load:  func(ctx context.Context) (figures, error) { return b.loops(ctx, connections) },
+		}
+	}
+	return []subject{own, alone("the statement alone, in a loop", 1), alone("the statement alone, in two loops", 2)}, nil
+}
+
+// loops store batches beside each other.
+func (b *bench) loops(ctx context.Context, n int) (all figures, err error) {
+	each, errs := make([]figures, n), make([]error, n)
+	var running sync.WaitGroup
+	for i := range n {
+		running.Go(func() { each[i], errs[i] = b.loop(ctx, fmt.Sprintf("loop-%d", i)) })
+	}
+	running.Wait()
+	all.Success = 1
+	for _, f := range each {
+		all.Events, all.PerSecond = all.Events+f.Events, all.PerSecond+f.PerSecond
+	}
+	return all, errors.Join(errs...)
 }
 
 // loop stores batches by the writer's own statement as fast as one connection does, without HTTP, queue or decoding.
-func (b *bench) loop(ctx context.Context) (figures, error) {
+func (b *bench) loop(ctx context.Context, name string) (figures, error) {
 	url, err := database.Parse(b.Postgres.URL(programs.OwnDatabase))
 	if err != nil {
 		return figures{}, err
@@ -46,22 +67,22 @@ func (b *bench) loop(ctx context.Context) (figures, error) {
 	var events int
 	begun := time.Now()
 	for time.Since(begun) < b.duration {
-		if _, err := sink.Insert(ctx, b.newBatch(begun, events)); err != nil {
+		if _, err := sink.Insert(ctx, b.newBatch(fmt.Sprintf("%s-%d", name, begun.UnixMilli()), events)); err != nil {
 			return figures{}, fmt.Errorf("inserting a batch: %w", err)
 		}
 		events += b.batch
 	}
-	return figures{Events: events, PerSecond: float64(events) / time.Since(begun).Seconds(), Success: 1}, nil
+	return figures{Events: events, PerSecond: float64(events) / time.Since(begun).Seconds()}, nil
 }
 
 // newBatch has what the load generator sends, of one organisation after another, and is sorted as the sink wants it, by id.
-func (b *bench) newBatch(begun time.Time, stored int) []*event.Event {
+func (b *bench) newBatch(run string, stored int) []*event.Event {
 	now, batch := uuid7.Mint(time.Now()), make([]*event.Event, b.batch)
 	org := b.keys[stored/b.batch%len(b.keys)].OrgID
 	for i := range batch {
 		n := 1_000_000_000 + stored + i
 		batch[i] = &event.Event{
-			ID: now.Item(i), OrgID: org, Type: "contact.created", DedupID: fmt.Sprintf("loop-%d-%d", begun.UnixMilli(), n),
+			ID: now.Item(i), OrgID: org, Type: "contact.created", DedupID: fmt.Sprintf("%s-%d", run, n),
 			Payload: fmt.Appendf(nil,
 				`{"email":"user%d@example.com","name":"Test User","plan":"pro","n":%[1]d,"tags":["a","b","c"]}`, n),
 		}
