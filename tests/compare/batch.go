@@ -13,6 +13,7 @@ import (
 
 	"keygate/shared/database"
 	"keygate/shared/uuid7"
+	"keygate/tests/load/traffic"
 	"keygate/tests/programs"
 	"keygate/writer/event"
 	"keygate/writer/pgsink"
@@ -83,8 +84,7 @@ func (b *bench) newBatch(run string, stored int) []*event.Event {
 		n := 1_000_000_000 + stored + i
 		batch[i] = &event.Event{
 			ID: now.Item(i), OrgID: org, Type: "contact.created", DedupID: fmt.Sprintf("%s-%d", run, n),
-			Payload: fmt.Appendf(nil,
-				`{"email":"user%d@example.com","name":"Test User","plan":"pro","n":%[1]d,"tags":["a","b","c"]}`, n),
+			Payload: []byte(traffic.Payload(strconv.Itoa(n))),
 		}
 	}
 	return batch

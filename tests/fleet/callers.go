@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"net"
 	"syscall"
 	"time"
@@ -102,9 +101,9 @@ func (c *caller) ask(now time.Time) {
 		c.told(0, true)
 		return
 	}
-	request := append(append(c.of.buffer[:0], askHead...), c.of.next(c.of.sent)...)
+	request := appendAsk(c.of.buffer[:0], c.of.next(c.of.sent))
 	c.of.sent++
-	if _, err := socket.Write(uintptr(c.fd), append(request, "\r\n\r\n"...)); err != nil {
+	if _, err := socket.Write(uintptr(c.fd), request); err != nil {
 		c.told(0, true)
 	}
 }
@@ -138,13 +137,12 @@ func (c *caller) Readable(ended bool) {
 		return
 	}
 	c.answered = append(c.answered, c.of.buffer[:max(n, 0)]...)
-	head, body, whole := bytes.Cut(c.answered, []byte("\r\n\r\n"))
-	status, length := parse(head)
+	status, closing, whole := readAnswer(c.answered)
 	switch {
 	case c.asked.IsZero() || err != nil:
 		c.told(0, true)
-	case whole && len(body) >= length:
-		c.told(status, ended || bytes.Contains(head, []byte("Connection: close")))
+	case whole:
+		c.told(status, ended || closing)
 	case ended:
 		c.told(0, true)
 	}

@@ -54,15 +54,16 @@ var (
 	errAnswer  = errors.New("the answer is none that is understood")
 )
 
-// askHead is what a request is up to its key.
-const askHead = "GET / HTTP/1.1\r\nHost: fleet\r\nX-API-Key: "
+// appendAsk writes the request that presents a key.
+func appendAsk(dst []byte, key string) []byte {
+	return append(append(append(dst, "GET / HTTP/1.1\r\nHost: fleet\r\nX-API-Key: "...), key...), "\r\n\r\n"...)
+}
 
 func (c *client) exchange(key string) (status int, closing bool, err error) {
-	request := append(append(c.buffer[:0], askHead...), key...)
 	if err := c.conn.SetDeadline(time.Now().Add(patience)); err != nil {
 		return 0, false, err
 	}
-	if _, err := c.conn.Write(append(request, "\r\n\r\n"...)); err != nil {
+	if _, err := c.conn.Write(appendAsk(c.buffer[:0], key)); err != nil {
 		return 0, false, err
 	}
 	for have := 0; have < len(c.buffer); {
@@ -73,17 +74,27 @@ func (c *client) exchange(key string) (status int, closing bool, err error) {
 			return 0, false, err
 		}
 		have += n
-		if head, body, whole := bytes.Cut(c.buffer[:have], []byte("\r\n\r\n")); whole {
-			status, length := parse(head)
-			if status == 0 || length < 0 {
-				return 0, false, errAnswer
-			}
-			if len(body) >= length {
-				return status, bytes.Contains(head, []byte("Connection: close")), nil
-			}
+		if status, closing, whole := readAnswer(c.buffer[:have]); whole && status == 0 {
+			break
+		} else if whole {
+			return status, closing, nil
 		}
 	}
 	return 0, false, errAnswer
+}
+
+// readAnswer says whether an answer has come whole, and whether its connection ends with it. A status of 0 says that it is
+// none that is understood.
+func readAnswer(got []byte) (status int, closing, whole bool) {
+	head, body, found := bytes.Cut(got, []byte("\r\n\r\n"))
+	if !found {
+		return 0, false, false
+	}
+	status, length := parse(head)
+	if status == 0 || length < 0 {
+		return 0, true, true
+	}
+	return status, bytes.Contains(head, []byte("Connection: close")), len(body) >= length
 }
 
 // parse reads what every answer of the proxy has: a status, and the length of its body.

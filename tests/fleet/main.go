@@ -13,19 +13,16 @@ import (
 )
 
 func main() {
-	if slices.Equal(os.Args[1:], []string{crowdArgument}) {
-		end(beCrowd(os.Stdin, os.Stdout))
-	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := measure(ctx, readOptions())
+	var err error
+	if slices.Equal(os.Args[1:], []string{crowdArgument}) {
+		err = beCrowd(os.Stdin, os.Stdout) // and ends with who has started it, which a signal from the terminal reaches, too
+	} else {
+		err = measure(ctx, readOptions())
+	}
 	stop()
-	end(err)
-}
-
-func end(err error) {
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "fleet:", err)
 		os.Exit(1)
 	}
-	os.Exit(0)
 }

@@ -37,12 +37,17 @@ func (s Shape) event() string {
 
 func (s Shape) payload() string {
 	if s.PayloadBytes == 0 {
-		return fmt.Sprintf(`{"email":"user%[1]s@example.com","name":"Test User","plan":"pro","n":%[1]s,"tags":["a","b","c"]}`,
-			placeholder)
+		return Payload(placeholder)
 	}
 	frame := fmt.Sprintf(`{"n":%s,"pad":""}`, placeholder)
 	pad := padding(max(s.PayloadBytes-len(frame), 0))
 	return frame[:len(frame)-2] + pad + frame[len(frame)-2:]
+}
+
+// Payload is that of an event by default, about 100 bytes.
+func Payload(number string) string {
+	return fmt.Sprintf(`{"email":"user%[1]s@example.com","name":"Test User","plan":"pro","n":%[1]s,"tags":["a","b","c"]}`,
+		number)
 }
 
 // body is the request's body with placeholders, and where they are: a list of offsets for each event.
