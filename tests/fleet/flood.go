@@ -37,6 +37,7 @@ type floodRound struct {
 	SentPS  float64     `json:"flood_per_s"`
 	Answers map[int]int `json:"flood_answers"`
 	Source  float64     `json:"source_queries_per_s"`
+	CPUus   float64     `json:"proxies_cpu_us_per_request"` // of the flood's and the customers' together
 	MaxRSS  int64       `json:"most_resident_bytes"`
 }
 
@@ -116,6 +117,10 @@ func (t *trial) phase(ctx context.Context, what *flood, lasts time.Duration) (r 
 	if err != nil {
 		return r, err
 	}
+	usedBefore, err := t.proxiesCPU()
+	if err != nil {
+		return r, err
+	}
 	began := time.Now()
 	flooding, end := context.WithCancel(ctx)
 	defer end()
@@ -126,11 +131,14 @@ func (t *trial) phase(ctx context.Context, what *flood, lasts time.Duration) (r 
 	end()
 	crowd.Wait()
 	took := time.Since(began).Seconds()
+	used, failed := t.proxiesCPU()
 	after, err := t.sourceQueries(ctx)
-	if err = errors.Join(err, pressed); err != nil {
+	if err = errors.Join(err, pressed, failed); err != nil {
 		return r, err
 	}
+	requests := saw.sent
 	for status, n := range r.Answers {
+		requests += int64(n)
 		if r.SentPS += float64(n) / took; status != what.want && status != 503 {
 			err = errors.Join(err, fmt.Errorf("%s were answered %d, %d times", what.name, status, n))
 		}
@@ -138,12 +146,25 @@ func (t *trial) phase(ctx context.Context, what *flood, lasts time.Duration) (r 
 	r.Served = float64(saw.passed) / float64(saw.sent)
 	r.P50MS, r.P99MS = ms(saw.latency.Quantile(.5)), ms(saw.latency.Quantile(.99))
 	r.Source = (after - before) / took
+	r.CPUus = float64((used - usedBefore).Microseconds()) / float64(requests)
 	if rss, failed := t.mostResident(); failed == nil {
 		r.MaxRSS = rss
 	} else {
 		err = errors.Join(err, failed)
 	}
 	return r, err
+}
+
+// proxiesCPU is the processor time that all proxies together have used.
+func (f *fleet) proxiesCPU() (sum time.Duration, err error) {
+	for _, one := range f.proxies {
+		used, err := one.Part().CPU()
+		if err != nil {
+			return 0, err
+		}
+		sum += used
+	}
+	return sum, nil
 }
 
 func (f *fleet) mostResident() (most int64, err error) {
@@ -221,8 +242,9 @@ func (r floodResult) table() string {
 	fmt.Fprintf(&text, "Customers send %d requests a second with %d good keys. Beside them comes a quarter of the %.0f\n"+
 		"requests a second that the fleet answered at most. Each proxy has --source-rate %d. The ratio is that of p99 to the\n"+
 		"control's in the same round: median (quartiles).\n\n"+
-		"| beside | a second | customers served | p99, ms | ratio | source queries a second | answers | MB resident |\n"+
-		"|---|---|---|---|---|---|---|---|\n", goodRate, goodKeys, r.CapacityPS, r.SourceRate)
+		"| beside | a second | customers served | p99, ms | ratio | proxies' CPU µs a request | "+
+		"source queries a second | answers | MB resident |\n"+
+		"|---|---|---|---|---|---|---|---|---|\n", goodRate, goodKeys, r.CapacityPS, r.SourceRate)
 	names := slices.Sorted(maps.Keys(r.Rounds))
 	for _, name := range names {
 		r.row(&text, name, r.Rounds[names[0]])
@@ -234,18 +256,19 @@ func (r floodResult) table() string {
 }
 
 func (r floodResult) row(text *strings.Builder, name string, control []floodRound) {
-	var p99, sent, source []float64
+	var p99, sent, source, cpu []float64
 	served, rss, answers := 1.0, int64(0), make(map[int]int)
 	for _, one := range r.Rounds[name] {
 		p99, sent, source = append(p99, one.P99MS), append(sent, one.SentPS), append(source, one.Source)
+		cpu = append(cpu, one.CPUus)
 		served, rss = min(served, one.Served), max(rss, one.MaxRSS)
 		for status, n := range one.Answers {
 			answers[status] += n
 		}
 	}
 	low, median, high := ratios(control, r.Rounds[name])
-	fmt.Fprintf(text, "| %s | %.0f | %.3f %% | %.1f | %.2f (%.2f–%.2f) | %.0f, at most %.0f | %v | %.0f |\n",
-		name, middle(sent), 100*served, middle(p99), median, low, high,
+	fmt.Fprintf(text, "| %s | %.0f | %.3f %% | %.1f | %.2f (%.2f–%.2f) | %.0f | %.0f, at most %.0f | %v | %.0f |\n",
+		name, middle(sent), 100*served, middle(p99), median, low, high, middle(cpu),
 		middle(source), slices.Max(source), answers, float64(rss)/1e6)
 }
 
