@@ -2,6 +2,7 @@ package auth
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -78,26 +79,26 @@ func TestThoseWhoGoTogetherShareATimer(t *testing.T) {
 // refuser refuses everybody as one of many.
 type refuser struct{}
 
+func (refuser) together([]byte) time.Time { return time.Now().Add(togetherEach) }
 func (refuser) ask(context.Context, flightKey) answer {
-	return answer{reason: NoSuchKey, flooded: true}
+	return answer{reason: NoSuchKey}
+}
+func (refuser) askTogether(_ context.Context, keys []flightKey) []answer {
+	return slices.Repeat([]answer{{reason: NoSuchKey, flooded: true}}, len(keys))
 }
 func (refuser) overtaken(_ string, _ answer) bool   { return false }
 func (refuser) unconfirmed(_ string, _ answer) bool { return false }
 
-func (f *flights) joinMany(n int) (all []*flight) {
+func (f *flights) joinMany(n int) (all []landing) {
 	for i := range n {
-		all = append(all, f.join([]byte{byte(i)}, asked))
+		all = append(all, f.wait(string(rune(i)), asked))
 	}
 	return all
 }
 
-func told(all []*flight) (n int) {
-	for _, fl := range all {
-		select {
-		case <-fl.done:
-			n++
-		default:
-		}
+func told(all []landing) (n int) {
+	for _, l := range all {
+		n += len(l)
 	}
 	return n
 }
@@ -118,10 +119,8 @@ func TestOnlyThoseWhoCameInAFloodAreToldAsOneOfMany(t *testing.T) {
 			Metrics: NewMetrics(prometheus.NewRegistry()),
 		})
 		defer r.Close()
-		ctx, cancel := context.WithTimeout(t.Context(), flightBudget)
-		defer cancel()
 		for i := range 2 * barrenRow {
-			got := r.ask(ctx, flightKey{string(rune('a' + i)), asked})
+			got := <-r.flights.wait(string(rune('a'+i)), asked)
 			if got.reason != NoSuchKey || got.flooded != (i >= barrenRow) {
 				t.Errorf("unknown key %d: %v, one of many: %v", i, got.reason, got.flooded)
 			}
@@ -134,6 +133,7 @@ func TestAFloodIsToldAFewAtATime(t *testing.T) {
 		f := newFlights(refuser{})
 		defer f.close()
 		all := f.joinMany(60)
+		time.Sleep(togetherEach)
 		for _, want := range []int{0, 10, 18, 25, 30} {
 			synctest.Wait()
 			if n := told(all); n != want {
@@ -152,6 +152,7 @@ func TestACloseTellsThoseWhoWaitForTheirTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFlights(refuser{})
 		all := f.joinMany(60)
+		time.Sleep(togetherEach)
 		synctest.Wait()
 		f.close()
 		if n := told(all); n != len(all) {

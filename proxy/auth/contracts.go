@@ -66,6 +66,8 @@ type Reading struct {
 type Cache interface {
 	// Get reads what stands under prefix.
 	Get(ctx context.Context, prefix string) (Reading, error)
+	// GetMany is Get for many prefixes, in their order. It may take several round trips, and an error is everybody's.
+	GetMany(ctx context.Context, prefixes []string) ([]Reading, error)
 	// Lease puts a lease of two seconds under prefix if nothing stands there, and says what it found: Absent, with the
 	// token of the new lease, if the lease is ours; else as Get.
 	Lease(ctx context.Context, prefix string) (Reading, error)

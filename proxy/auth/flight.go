@@ -3,7 +3,6 @@ package auth
 import (
 	"context"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -26,15 +25,24 @@ type flightKey struct {
 
 // asker answers for flights. *Resolver is the one there is.
 type asker interface {
+	// together says when to ask about a prefix that is to be asked about with others; zero: now, and alone.
+	together(prefix []byte) time.Time
 	ask(ctx context.Context, key flightKey) answer
+	// askTogether answers in the order of keys. It waits for the shared cache alone: where that is not all, the answer
+	// has a rest.
+	askTogether(ctx context.Context, keys []flightKey) []answer
 	// overtaken says whether a remove came since the answer's first tier was read, and unconfirmed whether a look came
 	// since what decided it was read or written. They do not block.
 	overtaken(prefix string, a answer) bool
 	unconfirmed(prefix string, a answer) bool
 }
 
-// flights lets one goroutine per prefix ask the tiers, for everybody who waits for that prefix. No client owns a
-// flight: one that hangs up takes nothing from the others.
+// waiter waits for a flight. landed is called once, at the end of the flight, by one goroutine for one waiter after the
+// other. It does not block, and does not keep the flight.
+type waiter interface{ landed(fl *flight) }
+
+// flights ask the tiers once per prefix, for everybody who waits for that prefix. No client owns a flight: one that hangs
+// up takes nothing from the others. Each has a goroutine, but those that go together share one.
 type flights struct {
 	asker  asker
 	base   context.Context
@@ -44,13 +52,16 @@ type flights struct {
 
 	mu     sync.Mutex // held for map operations only
 	flying map[flightKey]*flight
+	crowd  []*flight // that will go together
 	closed bool
 }
 
 type flight struct {
-	done    chan struct{}
-	answer  answer      // written before done is closed, read after
-	charged atomic.Bool // somebody has the look-up on their account
+	key     flightKey
+	until   time.Time // the end of its budget
+	waiters []waiter  // nobody joins who comes after it landed
+	answer  answer    // once landed
+	charged bool      // a waiter has the look-up on their account
 }
 
 // answer is what the tiers said. Without an entry, reason tells why.
@@ -61,7 +72,8 @@ type answer struct {
 	note    note // what had been heard when the answer was still to be read
 	flooded bool // one of many refusals, which can wait for each other
 	again   bool // an eviction came between reading and storing: nothing is known
-	mine    bool // for one of the waiters: the look-up is on their account
+
+	rest func(ctx context.Context) answer // goes on asking where askTogether ended; nil: that was all
 }
 
 func newFlights(a asker) *flights {
@@ -69,25 +81,41 @@ func newFlights(a asker) *flights {
 	return &flights{asker: a, base: base, cancel: cancel, flying: make(map[flightKey]*flight)}
 }
 
-// join returns the flight for prefix, starting it if there is none.
-func (f *flights) join(prefix []byte, why purpose) *flight {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if fl, ok := f.flying[flightKey{string(prefix), why}]; ok {
-		return fl
+// join has w wait for the flight for prefix, starting it if there is none. nil is for who does not wait.
+func (f *flights) join(prefix []byte, why purpose, w waiter) {
+	if !f.enlist(prefix, why, w) && w != nil {
+		w.landed(&flight{}) // nobody can be asked any more
 	}
-	return f.startLocked(flightKey{string(prefix), why})
 }
 
-func (f *flights) startLocked(key flightKey) *flight {
-	fl := &flight{done: make(chan struct{})}
+func (f *flights) enlist(prefix []byte, why purpose, w waiter) bool {
+	together := f.asker.together(prefix)
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	if f.closed {
-		close(fl.done)
-		return fl
+		return false
 	}
+	fl, ok := f.flying[flightKey{string(prefix), why}]
+	if !ok {
+		fl = f.startLocked(flightKey{string(prefix), why}, together)
+	}
+	if w != nil {
+		fl.waiters = append(fl.waiters, w)
+	}
+	return true
+}
+
+func (f *flights) startLocked(key flightKey, together time.Time) *flight {
+	fl := &flight{key: key, until: time.Now().Add(flightBudget)}
 	f.flying[key] = fl
 	f.wg.Add(1)
-	go f.fly(key, fl)
+	if together.IsZero() {
+		go f.fly(fl, nil)
+		return fl
+	}
+	if f.crowd = append(f.crowd, fl); len(f.crowd) == 1 {
+		time.AfterFunc(time.Until(together), f.flyTogether)
+	}
 	return fl
 }
 
@@ -100,8 +128,8 @@ func (f *flights) recheck(prefix string) {
 
 func (f *flights) recheckLocked(prefix string) {
 	key := flightKey{prefix, asked}
-	if _, flying := f.flying[key]; !flying && len(f.flying) < maxRechecks {
-		f.startLocked(key)
+	if _, flying := f.flying[key]; !flying && len(f.flying) < maxRechecks && !f.closed {
+		f.startLocked(key, time.Time{})
 	}
 }
 
@@ -109,53 +137,77 @@ func (f *flights) recheckLocked(prefix string) {
 // million goroutines.
 const maxRechecks = 64
 
-// fly asks until no remove overtook the answer, or the budget is spent.
-func (f *flights) fly(key flightKey, fl *flight) {
-	defer f.wg.Done()
-	ctx, cancel := context.WithTimeout(f.base, flightBudget)
+// fly asks until no remove overtook the answer, or the budget is spent. rest, unless it is nil, is the first to be asked.
+func (f *flights) fly(fl *flight, rest func(context.Context) answer) {
+	ctx, cancel := context.WithDeadline(f.base, fl.until)
 	defer cancel()
-	for {
-		if got := f.asker.ask(ctx, key); f.land(ctx, key, fl, got) {
-			return
+	if rest != nil && f.land(ctx, fl, rest(ctx)) {
+		return
+	}
+	for !f.land(ctx, fl, f.asker.ask(ctx, fl.key)) {
+	}
+}
+
+// flyTogether asks for the crowd. Who has to wait for the source does so alone.
+func (f *flights) flyTogether() {
+	f.mu.Lock()
+	crowd := f.crowd
+	f.crowd = nil
+	f.mu.Unlock()
+	ctx, cancel := context.WithDeadline(f.base, crowd[0].until)
+	defer cancel()
+	keys := make([]flightKey, len(crowd))
+	for i, fl := range crowd {
+		keys[i] = fl.key
+	}
+	for i, got := range f.asker.askTogether(ctx, keys) {
+		if got.rest != nil || !f.land(ctx, crowd[i], got) {
+			go f.fly(crowd[i], got.rest)
 		}
 	}
 }
 
-// land delivers an answer unless a remove overtook it. It leaves the map under the lock that joining takes: whoever
-// joins after a remove either finds no flight, or one that will see the remove here.
-func (f *flights) land(ctx context.Context, key flightKey, fl *flight, got answer) bool {
+// land ends a flight with an answer, unless a remove overtook that.
+func (f *flights) land(ctx context.Context, fl *flight, got answer) bool {
+	if !f.settle(ctx, fl, got) {
+		return false
+	}
+	if got.flooded && ctx.Err() == nil {
+		f.pacer.give(fl)
+	} else {
+		fl.tell()
+	}
+	f.wg.Done()
+	return true
+}
+
+// settle takes a flight out of the map under the lock that joining takes: whoever joins after a remove either finds no
+// flight, or one that will see the remove here.
+func (f *flights) settle(ctx context.Context, fl *flight, got answer) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if got.again || f.asker.overtaken(key.prefix, got) {
+	if got.again || f.asker.overtaken(fl.key.prefix, got) {
 		if ctx.Err() == nil {
 			return false
 		}
 		got = answer{reason: Unavailable}
 	}
-	delete(f.flying, key)
+	delete(f.flying, fl.key)
 	fl.answer = got
-	if got.flooded && ctx.Err() == nil {
-		f.pacer.give(fl)
-	} else {
-		close(fl.done)
-	}
-	if got.entry != nil && f.asker.unconfirmed(key.prefix, got) {
-		f.recheckLocked(key.prefix)
+	if got.entry != nil && f.asker.unconfirmed(fl.key.prefix, got) {
+		f.recheckLocked(fl.key.prefix)
 	}
 	return true
 }
 
-// wait returns the flight's answer, or Unavailable once ctx ends.
-func (fl *flight) wait(ctx context.Context) answer {
-	select {
-	case <-fl.done:
-		return fl.answer
-	case <-ctx.Done():
-		return answer{reason: Unavailable}
+// tell tells those who wait.
+func (fl *flight) tell() {
+	for _, w := range fl.waiters {
+		w.landed(fl)
 	}
 }
 
-// close cancels every flight and waits for them.
+// close cancels every flight and waits until those who wait have been told.
 func (f *flights) close() {
 	f.mu.Lock()
 	f.closed = true

@@ -33,8 +33,22 @@ func (s *script) ask(ctx context.Context, key flightKey) answer {
 	}
 }
 
-func (s *script) overtaken(_ string, a answer) bool   { return a.note.removes != s.removes.Load() }
-func (s *script) unconfirmed(_ string, a answer) bool { return a.note.looks != s.looks.Load() }
+func (s *script) together([]byte) time.Time                         { return time.Time{} }
+func (s *script) askTogether(context.Context, []flightKey) []answer { panic("nobody goes together") }
+func (s *script) overtaken(_ string, a answer) bool                 { return a.note.removes != s.removes.Load() }
+func (s *script) unconfirmed(_ string, a answer) bool               { return a.note.looks != s.looks.Load() }
+
+// landing is a waiter that keeps what it is told.
+type landing chan answer
+
+func (l landing) landed(fl *flight) { l <- fl.answer }
+
+// wait joins the flight for prefix.
+func (f *flights) wait(prefix string, why purpose) landing {
+	l := make(landing, 1)
+	f.join([]byte(prefix), why, l)
+	return l
+}
 
 func anEntry() entry { return newEntry(&Record{Fill: "f", Keys: []Key{good()}}, note{}, lifetime{}, 0) }
 
@@ -44,9 +58,9 @@ func TestEverybodyWaitsForOneFlight(t *testing.T) {
 	defer f.close()
 	var waiters sync.WaitGroup
 	for range 100 {
-		fl := f.join([]byte("p"), asked)
+		told := f.wait("p", asked)
 		waiters.Go(func() {
-			if got := fl.wait(t.Context()); got.entry == nil {
+			if got := <-told; got.entry == nil {
 				t.Error("a waiter got no answer")
 			}
 		})
@@ -60,15 +74,15 @@ func TestAFlightOvertakenByARemoveAsksAgain(t *testing.T) {
 	s := newScript()
 	f := newFlights(s)
 	defer f.close()
-	fl := f.join([]byte("p"), asked)
+	early := f.wait("p", asked)
 	<-s.asked
 	s.removes.Add(1) // the truth changes after the flight has read
-	joined := f.join([]byte("p"), asked)
+	late := f.wait("p", asked)
 	s.answers <- answer{entry: anEntry(), note: note{removes: 0}}
 	<-s.asked
 	s.answers <- answer{reason: NoSuchKey, note: note{removes: 1}}
-	for _, fl := range []*flight{fl, joined} {
-		if got := fl.wait(t.Context()); got.entry != nil || got.reason != NoSuchKey {
+	for _, told := range []landing{early, late} {
+		if got := <-told; got.entry != nil || got.reason != NoSuchKey {
 			t.Errorf("got %+v: the answer is older than the remove", got)
 		}
 	}
@@ -80,29 +94,12 @@ func TestWaitersAreLetGoAfterHalfASecond(t *testing.T) {
 		f := newFlights(s)
 		defer f.close()
 		start := time.Now()
-		fl := f.join([]byte("p"), asked)
+		told := f.wait("p", asked)
 		<-s.asked
-		if got := fl.wait(t.Context()); got.entry != nil || got.reason != Unavailable || time.Since(start) != flightBudget {
+		if got := <-told; got.entry != nil || got.reason != Unavailable || time.Since(start) != flightBudget {
 			t.Errorf("got %+v after %v", got, time.Since(start))
 		}
 	})
-}
-
-func TestAClientThatGoesTakesNothingFromTheOthers(t *testing.T) {
-	s := newScript()
-	f := newFlights(s)
-	defer f.close()
-	gone, cancel := context.WithCancel(t.Context())
-	first, second := f.join([]byte("p"), asked), f.join([]byte("p"), asked)
-	<-s.asked
-	cancel()
-	if got := first.wait(gone); got.reason != Unavailable {
-		t.Errorf("got %+v", got)
-	}
-	s.answers <- answer{entry: anEntry()}
-	if got := second.wait(t.Context()); got.entry == nil {
-		t.Errorf("got %+v", got)
-	}
 }
 
 func TestALookDuringAFlightIsConfirmedAfterIt(t *testing.T) {
@@ -110,12 +107,12 @@ func TestALookDuringAFlightIsConfirmedAfterIt(t *testing.T) {
 	f := newFlights(s)
 	defer f.close()
 	for _, why := range []purpose{asked, unpaid, doubted} {
-		fl := f.join([]byte("p"), why)
+		told := f.wait("p", why)
 		<-s.asked
 		s.looks.Add(1)
 		f.recheck("p")
 		s.answers <- answer{entry: anEntry(), note: note{looks: s.looks.Load() - 1}}
-		fl.wait(t.Context())
+		<-told
 		if key := <-s.asked; key.purpose != asked { // by itself
 			t.Errorf("the source was asked to confirm what purpose %d had stored", why)
 		}
@@ -128,12 +125,12 @@ func TestALookThatAFlightKnowsOfIsNotConfirmed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newScript()
 		f := newFlights(s)
-		fl := f.join([]byte("p"), asked)
+		told := f.wait("p", asked)
 		<-s.asked
 		s.looks.Add(1)
 		f.recheck("p")
 		s.answers <- answer{entry: anEntry(), note: note{looks: s.looks.Load()}}
-		fl.wait(t.Context())
+		<-told
 		synctest.Wait()
 		select {
 		case <-s.asked:
@@ -148,12 +145,12 @@ func TestANegativeAnswerIsNotRechecked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newScript()
 		f := newFlights(s)
-		fl := f.join([]byte("p"), asked)
+		told := f.wait("p", asked)
 		<-s.asked
 		s.looks.Add(1) // the lease that this very flight took is heard as a look
 		f.recheck("p")
 		s.answers <- answer{reason: NoSuchKey}
-		fl.wait(t.Context())
+		<-told
 		synctest.Wait()
 		select {
 		case <-s.asked:
@@ -167,13 +164,13 @@ func TestANegativeAnswerIsNotRechecked(t *testing.T) {
 func TestCloseWaitsForFlightsAndRefusesNewOnes(t *testing.T) {
 	s := newScript()
 	f := newFlights(s)
-	fl := f.join([]byte("p"), asked)
+	told := f.wait("p", asked)
 	<-s.asked
 	f.close()
-	if got := fl.wait(t.Context()); got.reason != Unavailable {
+	if got := <-told; got.reason != Unavailable {
 		t.Errorf("got %+v", got)
 	}
-	if got := f.join([]byte("p"), asked).wait(t.Context()); got.entry != nil || got.reason != Unavailable {
+	if got := <-f.wait("p", asked); got.entry != nil || got.reason != Unavailable {
 		t.Errorf("got %+v", got)
 	}
 }

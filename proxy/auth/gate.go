@@ -53,37 +53,32 @@ const (
 	sourcePause     = time.Second
 )
 
-// enter waits for permission to ask, until a time or until ctx ends. The caller calls leave when it has asked, and told
-// with the result.
-func (g *gate) enter(ctx context.Context, until time.Time, seen bool) (leave func(), err error) {
-	if g.resting() {
-		return nil, errOverBudget
-	}
-	if !seen && !g.enterUnseen(ctx, until) {
+// enter waits for permission to ask, until a time or until ctx ends. Who asks for a prefix never seen has a turn of those;
+// for others it is nil. The caller calls leave when it has asked, and told with the result.
+func (g *gate) enter(ctx context.Context, until time.Time, unseen *turn) (leave func(), err error) {
+	if unseen != nil && !(unseen.await(ctx) && acquire(ctx, until, g.halves)) {
 		return nil, errOverBudget
 	}
 	leave = func() {
 		<-g.slots
-		if !seen {
+		if unseen != nil {
 			<-g.halves
 		}
 	}
-	if turn(ctx, until, g.all, sleepUntil) && acquire(ctx, until, g.slots) {
+	if t, err := g.reserve(until, g.all, sleepUntil); err == nil && t.await(ctx) && acquire(ctx, until, g.slots) {
 		if !g.paused() { // it may have failed while we waited
 			return leave, nil
 		}
 		leave()
-		return nil, errOverBudget
-	}
-	if !seen {
+	} else if unseen != nil {
 		<-g.halves
 	}
 	return nil, errOverBudget
 }
 
-// enterUnseen waits for the half of prefixes never seen, in a flood until it is time for many of them. What a quiet second
-// has saved up is for those that may be keys.
-func (g *gate) enterUnseen(ctx context.Context, until time.Time) bool {
+// unseenTurn gives out the next turn of the half of prefixes never seen, in a flood one that many of them have together.
+// What a quiet second has saved up is for those that may be keys.
+func (g *gate) unseenTurn(until time.Time) (*turn, error) {
 	burst, sleep := g.burst, sleepUntil
 	if g.barren() {
 		burst, sleep = cap(g.halves), g.goTogether
@@ -91,22 +86,40 @@ func (g *gate) enterUnseen(ctx context.Context, until time.Time) bool {
 	if g.unseen.Burst() != burst {
 		g.unseen.SetBurst(burst)
 	}
-	return turn(ctx, until, g.unseen, sleep) && acquire(ctx, until, g.halves)
+	return g.reserve(until, g.unseen, sleep)
 }
 
-// turn waits for a turn. One that comes too late, or was not waited for, is given back.
-func turn(ctx context.Context, until time.Time, of *rate.Limiter, sleep func(context.Context, time.Time) bool) bool {
+// turn is when somebody may ask. It is to be awaited.
+type turn struct {
+	reserved *rate.Reservation
+	at       time.Time // zero: now
+	sleep    func(ctx context.Context, until time.Time) bool
+}
+
+// reserve gives out the next turn of a limiter, unless it comes too late or the source is left alone. It does not wait.
+func (g *gate) reserve(until time.Time, of *rate.Limiter, sleep func(context.Context, time.Time) bool) (*turn, error) {
+	if g.resting() {
+		return nil, errOverBudget
+	}
 	now := time.Now()
-	reserved := of.ReserveN(now, 1)
-	wait := reserved.DelayFrom(now)
-	if wait == 0 {
+	t := &turn{reserved: of.ReserveN(now, 1), sleep: sleep}
+	if wait := t.reserved.DelayFrom(now); wait > 0 {
+		t.at = now.Add(wait)
+	}
+	if t.at.After(until) {
+		t.reserved.Cancel()
+		return nil, errOverBudget
+	}
+	return t, nil
+}
+
+// await returns false if ctx ends before. Then the turn is given back.
+func (t *turn) await(ctx context.Context) bool {
+	if t.at.IsZero() || t.sleep(ctx, t.at) {
 		return true
 	}
-	if at := now.Add(wait); at.After(until) || !sleep(ctx, at) {
-		reserved.Cancel()
-		return false
-	}
-	return true
+	t.reserved.Cancel()
+	return false
 }
 
 // acquire makes a timer only if it has to wait.

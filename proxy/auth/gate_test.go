@@ -19,7 +19,14 @@ func enter(ctx context.Context, g *gate, seen bool) (leave func(), err error) {
 	if !limited {
 		until = time.Now().Add(time.Minute)
 	}
-	return g.enter(ctx, until, seen)
+	if seen {
+		return g.enter(ctx, until, nil)
+	}
+	unseen, err := g.unseenTurn(until)
+	if err != nil {
+		return nil, err
+	}
+	return g.enter(ctx, until, unseen)
 }
 
 // enters counts how often the gate lets through within d.

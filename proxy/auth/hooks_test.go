@@ -75,6 +75,18 @@ func (c *hookedCache) Get(ctx context.Context, prefix string) (auth.Reading, err
 	return r, err
 }
 
+func (c *hookedCache) GetMany(ctx context.Context, prefixes []string) ([]auth.Reading, error) {
+	for _, prefix := range prefixes {
+		c.hooks.at("before get", prefix)
+	}
+	all, err := c.Cache.GetMany(ctx, prefixes)
+	for i := range all {
+		all[i].Now += c.hooks.ahead.Load()
+		c.hooks.at("after get", prefixes[i])
+	}
+	return all, err
+}
+
 func (c *hookedCache) Lease(ctx context.Context, prefix string) (auth.Reading, error) {
 	c.hooks.leases.Add(1)
 	c.hooks.at("before lease", prefix)

@@ -21,7 +21,7 @@ type pacer struct {
 	next    *time.Timer
 }
 
-// give closes fl.done, soon.
+// give has fl tell those who wait for it, soon.
 func (p *pacer) give(fl *flight) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -43,7 +43,7 @@ func (p *pacer) pace() {
 func (p *pacer) giveLocked(n int) {
 	n = min(n, len(p.waiting))
 	for _, fl := range p.waiting[:n] {
-		close(fl.done)
+		fl.tell()
 	}
 	p.waiting = slices.Delete(p.waiting, 0, n)
 }

@@ -7,11 +7,8 @@
 package auth
 
 import (
-	"context"
 	"crypto/sha256"
 	"log/slog"
-	"net/netip"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -105,40 +102,7 @@ func (r *Resolver) Close() { r.flights.close() }
 // SourceHealthy says whether the source answered one of the last few look-ups, or has not been asked yet.
 func (r *Resolver) SourceHealthy() bool { return r.gate.healthy() }
 
-// Resolve decides about a presented key. It answers from memory where it can; else it waits for the other tiers until
-// ctx ends, at most for two flights of half a second each. Look-ups that find nothing are charged to the address that
-// the key came from, unless that is zero. The decision aliases key.
-func (r *Resolver) Resolve(ctx context.Context, key []byte, from netip.Addr) Decision {
-	prefix, ok := r.Format.Split(key)
-	if !ok {
-		return r.Metrics.decided(Decision{Reason: Malformed})
-	}
-	p := presented{key: key, sha: sha256.Sum256(key), pepper: r.Pepper}
-	now := time.Now()
-	steady := r.clock.steady(now)
-	n := r.gens.note(prefix)
-
-	e, found := r.fromMemory(prefix, n, steady)
-	r.Metrics.looked(TierMemory, found)
-	reason := NoSuchKey
-	if found == stale || found == miss {
-		e, reason = r.lookUp(ctx, prefix, n, from, now)
-	}
-	if e == nil {
-		return r.Metrics.decided(Decision{Reason: reason})
-	}
-	d := decide(e, &p, prefix, now)
-	if d.Reason == WrongSecret && r.mayHaveChanged(e, steady) && !r.charges.spent(from, steady) {
-		if got := r.fly(ctx, prefix, doubted, n); got.entry != nil {
-			if d = decide(got.entry, &p, prefix, now); d.Reason == WrongSecret && got.mine {
-				r.charges.charge(from, r.clock.steady(time.Now()))
-			}
-		}
-	}
-	return r.Metrics.decided(d)
-}
-
-// Recall answers as Resolve does, if memory alone can tell, and never waits. False says nothing: Resolve is to be asked.
+// Recall decides as Ask does, if memory alone can tell. False says nothing.
 func (r *Resolver) Recall(key []byte, now time.Time) (d Decision, known bool) {
 	prefix, ok := r.Format.Split(key)
 	if !ok {
@@ -151,44 +115,13 @@ func (r *Resolver) Recall(key []byte, now time.Time) (d Decision, known bool) {
 	case stale, miss:
 		return Decision{}, false
 	case hit:
-		doubtful := r.mayHaveChanged(e, steady)
-		d = decide(e, &presented{key: key, sha: sha256.Sum256(key), pepper: r.Pepper}, prefix, now)
-		if d.Reason == WrongSecret && doubtful {
+		d = r.decide(key, prefix, e, now)
+		if d.Reason == WrongSecret && r.mayHaveChanged(e, steady) {
 			return Decision{}, false
 		}
 	}
 	r.Metrics.looked(TierMemory, found)
 	return r.Metrics.decided(d), true
-}
-
-// lookUp asks the other tiers. Who has spent what their address may ask for waits for another flight than those who have
-// not: nobody is refused because of whom they wait with.
-func (r *Resolver) lookUp(ctx context.Context, prefix []byte, n note, from netip.Addr, now time.Time) (entry, Reason) {
-	why := asked
-	if r.charges.spent(from, r.clock.steady(now)) {
-		why = unpaid
-	}
-	got := r.fly(ctx, prefix, why, n)
-	r.Metrics.waited(got, now)
-	if got.reason == NoSuchKey && got.mine {
-		r.charges.charge(from, r.clock.steady(time.Now()))
-	}
-	return got.entry, got.reason
-}
-
-// fly waits for the flight for prefix. One that was under way may have read before a look or a doubt that had been
-// heard when this question came: its answer is for those who came earlier, and the next flight answers this one. Each
-// bounds itself: a waiter who did would give up just before a flight that takes all its time says what was last known.
-func (r *Resolver) fly(ctx context.Context, prefix []byte, why purpose, n note) answer {
-	fl := r.flights.join(prefix, why)
-	got := fl.wait(ctx)
-	if got.reason != Unavailable && got.note.before(n) {
-		fl = r.flights.join(prefix, why)
-		got = fl.wait(ctx)
-	}
-	got.mine = !fl.charged.Swap(true)
-	got.entry = slices.Clone(got.entry) // the flight's is everybody's
-	return got
 }
 
 // fromMemory returns a copy that may answer now as a hit, or says what else memory holds: negative, stale or a miss. The
@@ -203,14 +136,14 @@ func (r *Resolver) fromMemory(prefix []byte, n note, steady int64) (entry, looku
 	case !fresh(e, n, steady):
 		return nil, stale
 	case steady >= e.refreshAt():
-		r.flights.join(prefix, asked)
+		r.flights.join(prefix, asked, nil)
 	}
 	return e, hit
 }
 
-// decide consumes e if it allows.
-func decide(e entry, p *presented, prefix []byte, now time.Time) Decision {
-	reason, by := e.decide(p, now)
+// decide says whether a key may pass by an entry, which is consumed if so.
+func (r *Resolver) decide(key, prefix []byte, e entry, now time.Time) Decision {
+	reason, by := e.decide(&presented{key: key, sha: sha256.Sum256(key), pepper: r.Pepper}, now)
 	d := Decision{Reason: reason, LastKnown: e.is(flagLastKnown)}
 	if reason == Allowed {
 		d.Principal = Principal{OrgID: e.takeOrg(by), Prefix: prefix}
@@ -218,12 +151,14 @@ func decide(e entry, p *presented, prefix []byte, now time.Time) Decision {
 	return d
 }
 
-// copyOf returns the copy in memory, or nil if there is none or it was removed since it was stored.
+// copyOf returns the copy in memory, or nil if there is none that is believed.
 func (r *Resolver) copyOf(prefix []byte, n note) entry {
-	value, ok := r.Memory.Get(prefix)
-	if !ok {
-		return nil
-	}
+	value, _ := r.Memory.Get(prefix)
+	return believed(value, n)
+}
+
+// believed returns the copy that a value from memory is, or nil if it is none any more.
+func believed(value []byte, n note) entry {
 	if e, ok := parseEntry(value); ok && e.note().removes == n.removes {
 		return e
 	}

@@ -21,21 +21,30 @@ type quest struct {
 	seen      Reading // the last reading of the shared cache
 	tier      Tier    // that answered
 	flooded   bool    // the prefix is one of many that nobody knows
+	turn      *turn   // of prefixes never seen, if it has one by now
 }
 
 // ask walks through the tiers once: the shared cache, and unless a fresh record stands there, the source.
 func (r *Resolver) ask(ctx context.Context, key flightKey) answer {
-	q := &quest{prefix: []byte(key.prefix), why: key.purpose}
-	if _, q.met = r.Memory.Get(q.prefix); !q.met && r.gate.barren() {
-		q.flooded = true
-		r.gate.goTogether(ctx, time.Now())
-	}
-	q.began = r.clock.steady(time.Now())
+	q := r.begin(key)
+	r.read(ctx, q)
+	return r.conclude(ctx, q)
+}
+
+// begin notes what has been heard, before anything is read.
+func (r *Resolver) begin(key flightKey) *quest {
+	q := &quest{prefix: []byte(key.prefix), why: key.purpose, began: r.clock.steady(time.Now())}
 	q.note = r.gens.note(q.prefix)
 	// After the note: a change that comes in between must not find the shared cache readable and the note taken late.
 	q.shared = r.Cache != nil && !r.evicts.pending(key.prefix)
-	q.copied = r.copyOf(q.prefix, q.note)
-	r.read(ctx, q)
+	var value []byte
+	value, q.met = r.Memory.Get(q.prefix)
+	q.copied = believed(value, q.note)
+	return q
+}
+
+// conclude answers by what the shared cache was seen to hold, or by the source.
+func (r *Resolver) conclude(ctx context.Context, q *quest) answer {
 	if q.evicted() {
 		r.gens.remove(q.prefix)
 		r.bury(q.prefix)
@@ -139,7 +148,7 @@ func (r *Resolver) askSource(ctx context.Context, q *quest) answer {
 		r.Metrics.looked(TierSource, refused)
 		return q.failed(Flooding)
 	}
-	leave, err := r.enter(ctx, known)
+	leave, err := r.enter(ctx, q, known)
 	if err != nil {
 		r.Metrics.looked(TierSource, refused)
 		return r.lastKnown(q)
@@ -204,9 +213,22 @@ func (r *Resolver) query(ctx context.Context, prefix string) ([]Key, error) {
 // it, and a source that is merely busy would be taken for broken.
 const lookupShare = flightBudget / 5
 
-func (r *Resolver) enter(ctx context.Context, known bool) (leave func(), err error) {
+func (r *Resolver) enter(ctx context.Context, q *quest, known bool) (leave func(), err error) {
+	until := lastEntrance(ctx)
+	if known {
+		return r.gate.enter(ctx, until, nil)
+	}
+	if q.turn == nil {
+		if q.turn, err = r.gate.unseenTurn(until); err != nil {
+			return nil, err
+		}
+	}
+	return r.gate.enter(ctx, until, q.turn)
+}
+
+func lastEntrance(ctx context.Context) time.Time {
 	deadline, _ := ctx.Deadline() // flights have one
-	return r.gate.enter(ctx, deadline.Add(-lookupShare), known)
+	return deadline.Add(-lookupShare)
 }
 
 // doubtful says that the source may not answer, so that it is asked before a lease is taken and, if it answers, again

@@ -31,8 +31,8 @@ import (
 type Authenticator interface {
 	// Recall decides without waiting, if it can, what is true now. False says nothing.
 	Recall(key []byte, now time.Time) (auth.Decision, bool)
-	// Resolve waits for who can tell, and bounds that itself.
-	Resolve(ctx context.Context, key []byte, from netip.Addr) auth.Decision
+	// Ask tells what was decided once, within a second or so, from any goroutine; tell does not block.
+	Ask(key []byte, from netip.Addr, tell func(auth.Decision))
 }
 
 // Upstreams lends idle connections, as forward.Forwarder does: never waiting, and nil if there is none.

@@ -2,8 +2,6 @@ package fastpath
 
 import (
 	"bytes"
-	"context"
-	"net/netip"
 	"time"
 
 	"keygate/proxy/auth"
@@ -15,28 +13,24 @@ import (
 type query struct {
 	client       *client
 	request, key []byte
-	from         netip.Addr
 	started      time.Time
 	decision     auth.Decision
 }
 
-// ask has a goroutine wait for who can tell about a request's key. It ends by itself, since Resolve does, and the client
-// stays with the loop until then.
+// ask asks who can tell about a request's key. The client stays with the loop until then.
 func (l *loop) ask(c *client, read []byte, r *request) {
 	cfg := &l.listener.cfg
 	cfg.Policy.Origin(&l.origin, l.lines, c.peer)
-	q := &query{
-		client: c, request: bytes.Clone(read), key: bytes.Clone(r.key), from: l.origin.Client(), started: time.Now(),
-	}
+	q := &query{client: c, request: bytes.Clone(read), key: bytes.Clone(r.key), started: time.Now()}
 	c.query = true
 	l.asking++
-	go func() {
-		q.decision = cfg.Auth.Resolve(context.Background(), q.key, q.from)
+	cfg.Auth.Ask(q.key, l.origin.Client(), func(d auth.Decision) {
+		q.decision = d
 		l.tell(q)
-	}()
+	})
 }
 
-// tell is called by the goroutines of ask.
+// tell is called by whoever has decided.
 func (l *loop) tell(q *query) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -53,25 +53,30 @@ func New[T any](call func(items []T), limits Limits) *Calls[T] {
 	return &Calls[T]{call: call, limits: limits}
 }
 
-// Do has item be part of a call that begins after Do, and returns once that has ended. After an error, which is that of
-// ctx, the call may still be using the item.
-func (c *Calls[T]) Do(ctx context.Context, item T) error {
-	w := &waiter[T]{item: item, done: make(chan struct{})}
-	c.join(w)
-	select {
-	case <-w.done:
-		return nil
-	case <-ctx.Done():
-		c.leave(w)
-		return ctx.Err()
+// Do has items be part of calls that begin after Do, and returns once these have ended. After an error, which is that of
+// ctx, calls may still be using items.
+func (c *Calls[T]) Do(ctx context.Context, items ...T) error {
+	all := make([]*waiter[T], len(items))
+	for i, item := range items {
+		all[i] = &waiter[T]{item: item, done: make(chan struct{})}
 	}
+	c.join(all)
+	for i, w := range all {
+		select {
+		case <-w.done:
+		case <-ctx.Done():
+			c.leave(all[i:])
+			return ctx.Err()
+		}
+	}
+	return nil
 }
 
-// join has w wait for a call, and begins one unless enough are under way.
-func (c *Calls[T]) join(w *waiter[T]) {
+// join has all wait for calls, and begins one unless enough are under way.
+func (c *Calls[T]) join(all []*waiter[T]) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.waiting = append(c.waiting, w)
+	c.waiting = append(c.waiting, all...)
 	if c.running < c.limits.Few {
 		c.running++
 		c.wg.Go(func() {
@@ -81,7 +86,10 @@ func (c *Calls[T]) join(w *waiter[T]) {
 		return
 	}
 	if c.limits.Most > c.limits.Few {
-		w.until = time.Now().Add(c.limits.Patience)
+		until := time.Now().Add(c.limits.Patience)
+		for _, w := range all {
+			w.until = until
+		}
 		c.timeLocked()
 	}
 }
@@ -113,13 +121,11 @@ func (c *Calls[T]) losePatience() {
 	c.timeLocked()
 }
 
-// leave has w wait no longer, unless it is in a call by now.
-func (c *Calls[T]) leave(w *waiter[T]) {
+// leave has all wait no longer, but for those that are in a call by now.
+func (c *Calls[T]) leave(all []*waiter[T]) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if at := slices.Index(c.waiting, w); at >= 0 {
-		c.waiting = slices.Delete(c.waiting, at, at+1)
-	}
+	c.waiting = slices.DeleteFunc(c.waiting, func(w *waiter[T]) bool { return slices.Contains(all, w) })
 }
 
 // make makes calls until nobody waits.

@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/redis/go-redis/v9"
+	"golang.org/x/sync/errgroup"
 
 	"keygate/proxy/auth"
 )
@@ -33,6 +34,41 @@ func (c *Cache) Get(ctx context.Context, prefix string) (auth.Reading, error) {
 		return auth.Reading{}, l.err
 	}
 	return c.judge(key, l.seen), nil
+}
+
+// GetMany reads what stands under each prefix.
+func (c *Cache) GetMany(ctx context.Context, prefixes []string) ([]auth.Reading, error) {
+	if c.cluster != nil {
+		return c.getEach(ctx, prefixes)
+	}
+	looks := make([]*look, len(prefixes))
+	for i, prefix := range prefixes {
+		looks[i] = &look{key: c.names.record + prefix}
+	}
+	if err := c.reads.Do(ctx, looks...); err != nil {
+		return nil, err
+	}
+	readings := make([]auth.Reading, len(looks))
+	for i, l := range looks {
+		if l.err != nil {
+			return nil, l.err
+		}
+		readings[i] = c.judge(l.key, l.seen)
+	}
+	return readings, nil
+}
+
+// getEach asks the nodes of a cluster, each of which runs the script with its own clock.
+func (c *Cache) getEach(ctx context.Context, prefixes []string) ([]auth.Reading, error) {
+	readings := make([]auth.Reading, len(prefixes))
+	all, ctx := errgroup.WithContext(ctx)
+	for i, prefix := range prefixes {
+		all.Go(func() (err error) {
+			readings[i], err = c.Get(ctx, prefix)
+			return err
+		})
+	}
+	return readings, all.Wait()
 }
 
 // look makes one round trip for all.
