@@ -88,6 +88,23 @@ func TestAFlightOvertakenByARemoveAsksAgain(t *testing.T) {
 	}
 }
 
+// overtaken has what is asked about together answered too early.
+type overtaken struct{ refuser }
+
+func (overtaken) overtaken(_ string, a answer) bool { return a.flooded }
+
+func TestAmongManyAFlightOvertakenByARemoveAsksAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFlights(overtaken{})
+		defer f.close()
+		for _, told := range f.joinMany(3) {
+			if got := <-told; got.reason != NoSuchKey || got.flooded {
+				t.Errorf("got %+v: the answer is older than the remove", got)
+			}
+		}
+	})
+}
+
 func TestWaitersAreLetGoAfterHalfASecond(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newScript()

@@ -15,7 +15,7 @@ type hooks struct {
 	mu    sync.Mutex
 	armed map[string]*stop
 
-	gets, leases atomic.Int64
+	gets, manyGets, leases atomic.Int64
 
 	storeFails atomic.Bool  // Redis takes no records
 	ahead      atomic.Int64 // the clock of Redis, by milliseconds
@@ -76,6 +76,7 @@ func (c *hookedCache) Get(ctx context.Context, prefix string) (auth.Reading, err
 }
 
 func (c *hookedCache) GetMany(ctx context.Context, prefixes []string) ([]auth.Reading, error) {
+	c.hooks.manyGets.Add(1)
 	for _, prefix := range prefixes {
 		c.hooks.at("before get", prefix)
 	}

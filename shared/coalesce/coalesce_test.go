@@ -119,6 +119,22 @@ func TestThoseWhoHaveWaitedForLongGoTogether(t *testing.T) {
 	})
 }
 
+func TestManyItemsOfOneShareCallsAsThoseOfManyDo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCaller(coalesce.Limits{Few: 1, Most: 1, Items: 3})
+		began := time.Now()
+		if err := c.Do(t.Context(), 1, 2, 3, 4, 5); err != nil || time.Since(began) != 2*time.Second {
+			t.Errorf("%v after %v", err, time.Since(began))
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second/2)
+		defer cancel()
+		if err := c.Do(ctx, 6, 7, 8, 9, 10); err != ctx.Err() || err == nil {
+			t.Errorf("got %v", err)
+		}
+		c.want(t, []int{1, 2, 3}, []int{4, 5}, []int{6, 7, 8}) // nobody waits for the last two any more
+	})
+}
+
 func TestWhoGivesUpIsLeftOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCaller(coalesce.Limits{Few: 1, Most: 1, Items: 10})

@@ -82,6 +82,14 @@ func get(t *testing.T, c auth.Cache, prefix string, want auth.State) auth.Readin
 	if r.State != want {
 		t.Fatalf("Get: state %d, want %d", r.State, want)
 	}
+	many, err := c.GetMany(t.Context(), []string{"nobody's", prefix})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(many) != 2 || many[0].State != auth.Absent || many[1].State != want || many[1].Token != r.Token ||
+		many[1].Now < r.Now {
+		t.Fatalf("GetMany: %+v, where Get says %+v", many, r)
+	}
 	return r
 }
 
@@ -378,6 +386,7 @@ func endedContext(t *testing.T, f CacheFixture) {
 	cancel()
 	for name, call := range map[string]func() error{
 		"Get":       func() error { _, err := f.Cache.Get(ctx, "p"); return err },
+		"GetMany":   func() error { _, err := f.Cache.GetMany(ctx, []string{"p", "q"}); return err },
 		"Lease":     func() error { _, err := f.Cache.Lease(ctx, "p"); return err },
 		"Store":     func() error { _, err := f.Cache.Store(ctx, "p", "x", NewRecord(1)); return err },
 		"Release":   func() error { _, err := f.Cache.Release(ctx, "p", "x"); return err },
