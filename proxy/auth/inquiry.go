@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// inquiry is a presented key about which memory cannot tell. It belongs to the flight that it waits for.
+// inquiry is a presented key and what is known of who asks. It belongs to the flight that it waits for.
 type inquiry struct {
 	r      *Resolver
 	key    []byte

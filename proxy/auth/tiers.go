@@ -21,7 +21,7 @@ type quest struct {
 	seen      Reading // the last reading of the shared cache
 	tier      Tier    // that answered
 	flooded   bool    // the prefix is one of many that nobody knows
-	turn      *turn   // of prefixes never seen, if it has one by now
+	turn      *turn   // at the source, of a prefix never seen
 }
 
 // ask walks through the tiers once: the shared cache, and unless a fresh record stands there, the source.
@@ -144,11 +144,13 @@ func (q *quest) overwritten(reading Reading) bool {
 // askSource reads the truth within the source's budget and stores what it says.
 func (r *Resolver) askSource(ctx context.Context, q *quest) answer {
 	known := q.why != doubted && (q.met || q.held())
-	if q.why == unpaid && !known {
-		r.Metrics.looked(TierSource, refused)
-		return q.failed(Flooding)
+	until := lastEntrance(ctx)
+	if !known && q.turn == nil {
+		if got, away := r.turnAway(q, until); away {
+			return got
+		}
 	}
-	leave, err := r.enter(ctx, q, known)
+	leave, err := r.gate.enter(ctx, until, q.turn)
 	if err != nil {
 		r.Metrics.looked(TierSource, refused)
 		return r.lastKnown(q)
@@ -191,13 +193,28 @@ func (r *Resolver) askSource(ctx context.Context, q *quest) answer {
 	r.Metrics.looked(TierSource, hit)
 	q.tier = TierSource
 	if unleased {
-		q.met = true
+		q.met, q.turn = true, nil
 		return r.askSource(ctx, q)
 	}
 	readAt := r.clock.shared(time.Now())
 	return r.store(ctx, q, &Record{
 		Fill: rand.Text(), FilledAt: filledAt, ReadAt: readAt, FreshUntil: readAt + r.SharedTTL.Milliseconds(), Keys: keys,
 	})
+}
+
+// turnAway answers who asks for a prefix never seen and may not ask the source. The others have a turn then. It does not
+// wait.
+func (r *Resolver) turnAway(q *quest, until time.Time) (got answer, away bool) {
+	if q.why == unpaid {
+		r.Metrics.looked(TierSource, refused)
+		return q.failed(Flooding), true
+	}
+	var err error
+	if q.turn, err = r.gate.unseenTurn(until); err != nil {
+		r.Metrics.looked(TierSource, refused)
+		return r.lastKnown(q), true
+	}
+	return answer{}, false
 }
 
 // query asks the source, and tells the gate how that went.
@@ -212,19 +229,6 @@ func (r *Resolver) query(ctx context.Context, prefix string) ([]Key, error) {
 // A fifth of the flight's budget is kept for the look-up itself. Who got in at the last moment would run out of time in
 // it, and a source that is merely busy would be taken for broken.
 const lookupShare = flightBudget / 5
-
-func (r *Resolver) enter(ctx context.Context, q *quest, known bool) (leave func(), err error) {
-	until := lastEntrance(ctx)
-	if known {
-		return r.gate.enter(ctx, until, nil)
-	}
-	if q.turn == nil {
-		if q.turn, err = r.gate.unseenTurn(until); err != nil {
-			return nil, err
-		}
-	}
-	return r.gate.enter(ctx, until, q.turn)
-}
 
 func lastEntrance(ctx context.Context) time.Time {
 	deadline, _ := ctx.Deadline() // flights have one

@@ -58,21 +58,13 @@ func (r *Resolver) readTogether(ctx context.Context, quests []*quest) {
 // refuse answers who knows nothing and need not wait for a turn at the source, for there is none in time. The others go on
 // by themselves.
 func (r *Resolver) refuse(q *quest, until time.Time) answer {
-	rest := answer{rest: func(ctx context.Context) answer { return r.conclude(ctx, q) }}
-	if q.met || q.shared && q.seen.State != Absent {
-		return rest
-	}
-	reason := Flooding
-	if q.why != unpaid {
-		var err error
-		if q.turn, err = r.gate.unseenTurn(until); err == nil {
-			return rest
+	if !q.met && (!q.shared || q.seen.State == Absent) {
+		if got, away := r.turnAway(q, until); away {
+			if q.shared {
+				r.Metrics.looked(TierShared, miss)
+			}
+			return got
 		}
-		reason = Unavailable
 	}
-	if q.shared {
-		r.Metrics.looked(TierShared, miss)
-	}
-	r.Metrics.looked(TierSource, refused)
-	return q.failed(reason)
+	return answer{rest: func(ctx context.Context) answer { return r.conclude(ctx, q) }}
 }

@@ -22,18 +22,14 @@ type look struct {
 
 // Get reads what stands under prefix. Those who ask meanwhile share the next round trip.
 func (c *Cache) Get(ctx context.Context, prefix string) (auth.Reading, error) {
-	key := c.names.record + prefix
 	if c.cluster != nil { // TIME would ask any node
-		return c.read(ctx, "get", c.ask, scriptGet, key)
+		return c.read(ctx, "get", c.ask, scriptGet, c.names.record+prefix)
 	}
-	l := &look{key: key}
-	if err := c.reads.Do(ctx, l); err != nil {
+	readings, err := c.GetMany(ctx, []string{prefix})
+	if err != nil {
 		return auth.Reading{}, err
 	}
-	if l.err != nil {
-		return auth.Reading{}, l.err
-	}
-	return c.judge(key, l.seen), nil
+	return readings[0], nil
 }
 
 // GetMany reads what stands under each prefix.
